@@ -1,0 +1,122 @@
+"""Options every command shares, parsed into one frozen value."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a command talks and what it may touch.
+
+    Attributes:
+        json: One JSON document on standard output instead of tables.
+        verbosity: -1 quiet, 0 normal, 1 each note, 2 also tracebacks.
+        seed: Of everything random.
+        threads: Threads of the runtime.
+        force: Overwrite outputs.
+        dry_run: Do everything but write.
+        cache: Cache folder; None caches nothing.
+    """
+
+    json: bool
+    verbosity: int
+    seed: int
+    threads: int
+    force: bool
+    dry_run: bool
+    cache: Path | None
+
+    @property
+    def console(self) -> Console:
+        """Where people's text goes: standard output, or standard error next to ``--json``."""
+        from rich.console import Console
+
+        return Console(stderr=self.json, quiet=self.verbosity < 0, highlight=False, soft_wrap=False)
+
+    @property
+    def errors(self) -> Console:
+        """Where progress and warnings go."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.verbosity < 0, highlight=False)
+
+    def emit(self, document: Any) -> None:
+        """Write the JSON document, where one was asked for."""
+        if self.json:
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+    def warn(self, text: str) -> None:
+        """Say something loudly that is no error."""
+        from rich.markup import escape
+
+        self.errors.print(f"[bold yellow]warning[/]: {escape(text)}")
+
+
+def default_cache() -> Path:
+    """The user's cache folder of this program (the platform's usual place)."""
+    return Path(click.get_app_dir("onnxopt", force_posix=False)) if _windows() else _posix_cache()
+
+
+def _windows() -> bool:
+    return sys.platform == "win32"
+
+
+def _posix_cache() -> Path:
+    from onnxopt_models.fetch import default_cache_dir
+
+    return default_cache_dir()
+
+
+_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    click.option("--json", "json_", is_flag=True, help="One JSON document on standard output."),
+    click.option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks."),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    click.option("--seed", default=0, show_default=True, help="Seed of everything random."),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Threads of the runtime.",
+    ),
+    click.option("--force", is_flag=True, help="Overwrite outputs."),
+    click.option("--dry-run", is_flag=True, help="Do everything but write."),
+    click.option("--cache", type=click.Path(path_type=Path), help="Cache folder."),
+    click.option("--no-cache", is_flag=True, help="Cache nothing."),
+)
+
+
+def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the shared options; it gets them as its first argument."""
+
+    @functools.wraps(function)
+    def wrapper(**values: Any) -> Any:
+        quiet, no_cache = values.pop("quiet"), values.pop("no_cache")
+        cache = values.pop("cache")
+        settings = Settings(
+            json=values.pop("json_"),
+            verbosity=-1 if quiet else values.pop("verbose", 0),
+            seed=values.pop("seed"),
+            threads=values.pop("threads"),
+            force=values.pop("force"),
+            dry_run=values.pop("dry_run"),
+            cache=None if no_cache else cache or default_cache(),
+        )
+        values.pop("verbose", None)
+        return function(settings, **values)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper

@@ -1,0 +1,16 @@
+"""Bundles: a folder that carries a model to a device, with what is needed to check it there."""
+
+from onnxopt.deploy.bundle import BundleContent, GoldenSample, write_bundle
+from onnxopt.deploy.manifest import Manifest, StepDelta, read_manifest
+from onnxopt.deploy.verify import VerifyReport, verify_bundle
+
+__all__ = [
+    "BundleContent",
+    "GoldenSample",
+    "Manifest",
+    "StepDelta",
+    "VerifyReport",
+    "read_manifest",
+    "verify_bundle",
+    "write_bundle",
+]

@@ -1,0 +1,125 @@
+"""Runs the model of this bundle. Needs nothing but numpy and onnxruntime.
+
+    python run.py                                 check the golden samples on this machine
+    python run.py --input in.npz --output out.npz run one feed (arrays under the inputs' names)
+    python run.py --benchmark                     time the first golden sample
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+HERE = Path(__file__).resolve().parent
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+
+
+def main() -> int:
+    """Parse the command line and do one of the three things; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    parser.add_argument("--input", type=Path, help="an .npz with one array per input")
+    parser.add_argument("--output", type=Path, help="where to write the outputs, as .npz")
+    parser.add_argument("--threads", type=int, help="threads (default: as measured)")
+    parser.add_argument("--benchmark", action="store_true", help="time the first golden sample")
+    arguments = parser.parse_args()
+    manifest = json.loads((HERE / "manifest.json").read_text(encoding="utf-8"))
+    session = open_session(manifest, arguments.threads or manifest["threads"])
+    if arguments.input:
+        return run_once(session, arguments.input, arguments.output)
+    if arguments.benchmark:
+        return benchmark(session)
+    return check(session, manifest)
+
+
+def open_session(manifest: dict[str, Any], threads: int) -> Any:
+    """Load the model on the provider it was measured on."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    wanted = manifest["provider"]
+    if wanted not in PROVIDERS:
+        print(f"note: measured on {wanted}; this script runs it on the CPU", file=sys.stderr)
+    provider = PROVIDERS.get(wanted, PROVIDERS["cpu"])
+    session = ort.InferenceSession(str(HERE / manifest["model"]), options, providers=[provider])
+    if session.get_providers()[0] != provider:
+        sys.exit(f"{provider} is not available here; found {session.get_providers()[0]}")
+    return session
+
+
+def run_once(session: Any, source: Path, destination: Path | None) -> int:
+    """Run one feed from a file."""
+    outputs = run(session, read(source))
+    for name, value in outputs.items():
+        print(f"{name}: {value.dtype}{list(value.shape)}")
+    if destination:
+        np.savez(destination, **outputs)  # type: ignore[arg-type]
+    return 0
+
+
+def check(session: Any, manifest: dict[str, Any]) -> int:
+    """Compare every golden sample; exit code 4 where one is off."""
+    failures = 0
+    for index in range(manifest["samples"]):
+        outputs = run(session, read(HERE / "golden" / f"{index:03d}.inputs.npz"))
+        expected = read(HERE / "golden" / f"{index:03d}.outputs.npz")
+        for name, value in expected.items():
+            if not agrees(value, outputs[name], manifest["agreement"]):
+                failures += 1
+                print(f"sample {index}: output {name} differs")
+    print(f"{manifest['samples']} samples, {failures} outputs differ")
+    return 4 if failures else 0
+
+
+def benchmark(session: Any) -> int:
+    """Median latency over a second or so."""
+    feeds = read(HERE / "golden" / "000.inputs.npz")
+    for _ in range(5):
+        run(session, feeds)
+    times: list[float] = []
+    while sum(times) < 1.0 or len(times) < 10:
+        start = time.perf_counter()
+        run(session, feeds)
+        times.append(time.perf_counter() - start)
+    print(f"p50 {np.median(times) * 1e3:.3f} ms, {len(times)} runs")
+    return 0
+
+
+def run(session: Any, feeds: dict[str, Any]) -> dict[str, Any]:
+    """Run the model: arrays by input name in, arrays by output name out."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file."""
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def agrees(expected: Any, found: Any, rule: dict[str, Any]) -> bool:
+    """Whether an output is as close to the golden one as the manifest's rule asks."""
+    if expected.shape != found.shape or expected.dtype != found.dtype:
+        return False
+    if expected.dtype.kind not in "fc":
+        return bool(np.array_equal(expected, found))
+    if rule["kind"] == "elementwise":
+        close = np.allclose(found, expected, rtol=rule["rtol"], atol=rule["atol"], equal_nan=True)
+        return bool(close)
+    norm = float(np.linalg.norm(np.asarray(expected, dtype=np.float64)))
+    error = float(np.linalg.norm(np.asarray(found, np.float64) - np.asarray(expected, np.float64)))
+    return error <= rule["limit"] * max(norm, 1e-12)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,285 @@
+"""The few edit verbs over onnx_ir that it lacks.
+
+All of them keep the naming rules: a value that replaces another takes its name, a new value is
+called ``<name>/<suffix>``, and a node remembers the nodes it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.convenience import convert_attributes
+
+PROVENANCE_KEY = "onnxopt.from"
+"""Node metadata: the names of the nodes a node was made from, comma-separated."""
+
+AttributeValue = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Attr
+
+
+@dataclass(frozen=True)
+class GraphStats:
+    """Size of a model: nodes and weights of all graphs, subgraphs and functions."""
+
+    nodes: int
+    initializers: int
+    weight_bytes: int
+    ops: Mapping[str, int]
+
+
+def stats(model: ir.Model) -> GraphStats:
+    """Count nodes by op type, initializers and their bytes."""
+    ops: dict[str, int] = {}
+    for node in all_nodes(model):
+        key = node.op_type if not node.domain else f"{node.domain}:{node.op_type}"
+        ops[key] = ops.get(key, 0) + 1
+    weights = [
+        value.const_value
+        for graph in all_graphs(model)
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    ]
+    return GraphStats(
+        nodes=sum(ops.values()),
+        initializers=len(weights),
+        weight_bytes=sum(tensor.nbytes for tensor in weights),
+        ops=dict(sorted(ops.items())),
+    )
+
+
+def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
+    """The main graph, its subgraphs, every function body and theirs, outermost first."""
+    yield model.graph
+    yield from model.graph.subgraphs()
+    for function in model.functions.values():
+        yield function.graph
+        yield from function.subgraphs()
+
+
+def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """Every node of every graph; editing while iterating is safe."""
+    for graph in list(all_graphs(model)):
+        yield from graph
+
+
+def opset(model: ir.Model, domain: str = "") -> int:
+    """The imported opset version of a domain; 0 where it is not imported."""
+    return model.opset_imports.get(domain, 0)
+
+
+def constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+    """The array a value always holds, or None.
+
+    An initializer that is also a graph input may be overridden by the caller: not constant.
+    """
+    if value is None or value.is_graph_input():
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether ``constant`` would give an array; does not read it."""
+    if value is None or value.is_graph_input():
+        return False
+    return ir.convenience.get_const_tensor(value) is not None
+
+
+def scalar(value: ir.Value | None) -> float | None:
+    """The number a value always holds where it is a constant of one element, else None."""
+    if not is_constant(value):
+        return None
+    array = constant(value)
+    if array is None or array.size != 1 or array.dtype.kind not in "fiu":
+        return None
+    return float(array.reshape(()).astype(np.float64))
+
+
+def is_op(node: ir.Node | None, *op_types: str) -> bool:
+    """Whether a node is one of these ops of the default domain."""
+    return node is not None and node.domain == "" and node.op_type in op_types
+
+
+def only_consumer(value: ir.Value) -> ir.Node | None:
+    """The one node that reads a value (once), when it reads it in the same graph and no graph
+    output is the value itself; else None."""
+    uses = tuple(value.uses())
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    node = uses[0].node
+    producer = value.producer()
+    if producer is not None and producer.graph is not node.graph:
+        return None
+    return node
+
+
+def attribute(node: ir.Node, name: str, default: AttributeValue) -> AttributeValue:
+    """An attribute's plain value, or the default where it is absent."""
+    attr = node.attributes.get(name)
+    if attr is None or attr.is_ref():
+        return default
+    value: AttributeValue = attr.value
+    return value
+
+
+def rank(value: ir.Value | None) -> int | None:
+    """Number of axes where declared."""
+    return None if value is None or value.shape is None else len(value.shape)
+
+
+class Editor:
+    """Adds, replaces and removes nodes of one model by the naming rules.
+
+    Make one per pass run: it reads all names once, so that a fresh name costs O(1).
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
+        self._names = {value.name for value in _all_values(model) if value.name}
+        self._names |= {node.name for node in all_nodes(model) if node.name}
+        self._function_graphs = {id(f.graph) for f in model.functions.values()}
+
+    def fresh(self, name: str) -> str:
+        """``name``, or ``name/2``, ``name/3`` … where it is taken; the result is reserved."""
+        candidate, number = name, 2
+        while candidate in self._names:
+            candidate, number = f"{name}/{number}", number + 1
+        self._names.add(candidate)
+        return candidate
+
+    def constant(self, anchor: ir.Node, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+        """A new constant that ``anchor`` can read: an initializer of its graph, or a Constant
+        node before it in a function body (functions have no initializers)."""
+        graph = _graph_of(anchor)
+        fresh = self.fresh(name)
+        tensor = ir.tensor(np.ascontiguousarray(array), name=fresh)
+        if id(graph) in self._function_graphs:
+            attrs = {"value": ir.AttrTensor("value", tensor)}
+            node = ir.Node("", "Constant", [], attrs, num_outputs=1, name=fresh)
+            value = node.outputs[0]
+            value.name = fresh
+            value.shape, value.dtype = tensor.shape, tensor.dtype
+            graph.insert_before(anchor, node)
+            return value
+        value = ir.Value(
+            name=fresh, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
+        graph.register_initializer(value)
+        return value
+
+    def insert_before(
+        self,
+        anchor: ir.Node,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        name: str,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        *,
+        origin: Iterable[ir.Node] = (),
+        domain: str = "",
+    ) -> ir.Value:
+        """A new node with one output, placed before ``anchor``; node and output get ``name``
+        (made fresh). Returns the output, untyped unless it later replaces another value."""
+        fresh = self.fresh(name)
+        attrs = convert_attributes(dict(attributes or {}))
+        node = ir.Node(domain, op_type, inputs, attrs, num_outputs=1, name=fresh)
+        node.outputs[0].name = fresh
+        record_origin(node, origin)
+        _graph_of(anchor).insert_before(anchor, node)
+        return node.outputs[0]
+
+    def replace(self, old: ir.Value, new: ir.Value) -> None:
+        """Let a freshly made ``new`` stand in for ``old`` everywhere, graph outputs included.
+
+        ``new`` takes the name, and where it has none of its own, the type and shape of ``old``.
+        The node that made ``old`` stays until ``sweep``.
+        """
+        name = old.name
+        new.type = new.type if new.type is not None else old.type
+        new.shape = new.shape if new.shape is not None else old.shape
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        old.name = None
+        new.name = name
+
+    def bypass(self, old: ir.Value, source: ir.Value) -> bool:
+        """Let readers of ``old`` read the existing ``source`` instead; False where it cannot be.
+
+        A graph output keeps its name: ``source`` is renamed to it, which is refused when
+        ``source`` is itself an input, an output, an initializer or of another graph.
+        """
+        if old.is_graph_output():
+            producer = source.producer()
+            old_producer = old.producer()
+            foreign = producer is None or (
+                old_producer is not None and producer.graph is not old_producer.graph
+            )
+            if foreign or source.is_graph_output():
+                return False
+            name = old.name
+            old.replace_all_uses_with(source, replace_graph_outputs=True)
+            old.name = None
+            source.name = name
+            return True
+        old.replace_all_uses_with(source)
+        return True
+
+    def sweep(self, *nodes: ir.Node) -> None:
+        """Remove each node nobody reads, then whatever only fed it, then unread initializers."""
+        pending = list(nodes)
+        while pending:
+            node = pending.pop()
+            graph = node.graph
+            if graph is None or any(out.uses() or out.is_graph_output() for out in node.outputs):
+                continue
+            sources = [value for value in node.inputs if value is not None]
+            graph.remove(node, safe=True)
+            for value in sources:
+                producer = value.producer()
+                if producer is not None:
+                    pending.append(producer)
+                elif value.is_initializer():
+                    drop_if_unread(value)
+
+
+def drop_if_unread(value: ir.Value) -> bool:
+    """Remove an initializer nobody reads (unless it is a graph input or output)."""
+    graph = value.graph
+    if graph is None or value.uses() or value.is_graph_input() or value.is_graph_output():
+        return False
+    if value.name in graph.initializers:
+        del graph.initializers[value.name]
+        return True
+    return False
+
+
+def record_origin(node: ir.Node, origin: Iterable[ir.Node]) -> None:
+    """Note in a node's metadata which nodes it was made from (and what those were made from)."""
+    names: dict[str, None] = {}
+    for source in origin:
+        known = source.metadata_props.get(PROVENANCE_KEY)
+        names.update(dict.fromkeys(known.split(",") if known else [label(source)]))
+    if names:
+        node.metadata_props[PROVENANCE_KEY] = ",".join(names)
+
+
+def label(node: ir.Node) -> str:
+    """A node's name, or its first output's where it has none."""
+    return node.name or next((out.name for out in node.outputs if out.name), node.op_type)
+
+
+def _graph_of(node: ir.Node) -> ir.Graph:
+    graph = node.graph
+    if graph is None:
+        raise ValueError(f"node {label(node)} belongs to no graph")
+    return graph
+
+
+def _all_values(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in all_graphs(model):
+        yield from graph.inputs
+        yield from graph.initializers.values()
+        for node in graph:
+            yield from node.outputs

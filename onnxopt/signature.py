@@ -1,0 +1,77 @@
+"""A model's signature: what a caller must feed and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output.
+
+    Attributes:
+        name: The tensor's name in the graph.
+        dtype: numpy's name of the element type (``float32``, ``bfloat16``, ``string``); empty
+            where the file does not say or the value is no dense tensor.
+        shape: One entry per axis: a size, the name of a symbolic dimension, or None for unknown;
+            None as a whole where the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.name}: {self.dtype or '?'}[rank unknown]"
+        dims = ",".join("?" if dim is None else str(dim) for dim in self.shape)
+        return f"{self.name}: {self.dtype or '?'}[{dims}]"
+
+    @property
+    def is_static(self) -> bool:
+        """True where every size is declared."""
+        return self.shape is not None and all(isinstance(dim, int) for dim in self.shape)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs that must be fed (initializers are not among them) and all outputs, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def input(self, name: str) -> TensorSpec | None:
+        """The input called ``name``, or None."""
+        return next((spec for spec in self.inputs if spec.name == name), None)
+
+
+def signature_of(model: ir.Model) -> Signature:
+    """Read the signature of a model; graph inputs that are also initializers do not count."""
+    graph = model.graph
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    return Signature(
+        inputs=tuple(tensor_spec(value) for value in inputs),
+        outputs=tuple(tensor_spec(value) for value in graph.outputs),
+    )
+
+
+def tensor_spec(value: ir.Value) -> TensorSpec:
+    """Describe one value as far as the model declares it."""
+    dense = isinstance(value.type, ir.TensorType)
+    dtype = value.dtype if dense else None
+    known = dtype is not None and dtype != ir.DataType.UNDEFINED
+    return TensorSpec(
+        name=value.name or "",
+        dtype=_dtype_name(dtype) if known and dtype is not None else "",
+        shape=None if value.shape is None else tuple(_dim(dim) for dim in value.shape),
+    )
+
+
+def _dtype_name(dtype: ir.DataType) -> str:
+    return "string" if dtype == ir.DataType.STRING else str(dtype.numpy())
+
+
+def _dim(dim: int | ir.SymbolicDim) -> int | str | None:
+    return dim if isinstance(dim, int) else dim.value

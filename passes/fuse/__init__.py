@@ -1,0 +1,1 @@
+"""Rewrites that are exact up to rounding; some are aimed at what a target fuses."""

@@ -1,0 +1,78 @@
+"""Golden cases: a model before, a model after, and what the pass must say, as ONNX text.
+
+A case is one file ``tests/golden/<pass-name>/<case>.txt``: header lines that start with ``#``, the
+model before, and, where the pass is meant to change it, a line ``---`` and the model after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxopt import store
+from onnxopt.data import synthesize
+from onnxopt.recipe import Recipe
+from onnxopt.runtime import SessionConfig, open_session
+from onnxopt.signature import signature_of
+from onnxopt.transform import Pass
+
+FOLDER = Path(__file__).parent.parent / "golden"
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """One parsed case file."""
+
+    path: Path
+    step: Pass
+    applied: int | None
+    refused: tuple[str, ...]
+    run: bool
+    before: str
+    after: str | None
+
+
+def cases() -> list[Path]:
+    """All case files."""
+    return sorted(FOLDER.glob("*/*.txt"))
+
+
+def read(path: Path) -> GoldenCase:
+    """Parse a case file; an unknown header is an error."""
+    lines = path.read_text().splitlines()
+    headers = [line[1:].strip() for line in lines if line.startswith("#")]
+    body = "\n".join(line for line in lines if not line.startswith("#"))
+    before, separator, after = body.partition("\n---\n")
+    fields: dict[str, list[str]] = {"step": [], "applied": [], "refused": [], "run": []}
+    for header in headers:
+        key, colon, value = header.partition(":")
+        if colon and key in fields:
+            fields[key].append(value.strip())
+    (step,) = Recipe.parse((fields["step"] or [path.parent.name])[0]).steps
+    assert isinstance(step, Pass)
+    assert step.name == path.parent.name
+    return GoldenCase(
+        path=path,
+        step=step,
+        applied=int(fields["applied"][0]) if fields["applied"] else None,
+        refused=tuple(fields["refused"]),
+        run=fields["run"] != ["no"],
+        before=before,
+        after=after if separator else None,
+    )
+
+
+def outputs_of(model: ir.Model, reference: ir.Model, seed: int) -> dict[str, np.ndarray]:
+    """Run a model, unoptimised, on random inputs for the reference's signature."""
+    (sample,) = synthesize(signature_of(reference), dims={}, seed=seed, samples=1)
+    config = SessionConfig(optimization="off", threads=1)
+    with open_session(model, config) as session:
+        return session.run(sample.feeds)
+
+
+def load(text: str, path: Path) -> ir.Model:
+    """Parse one half of a case."""
+    return store.from_text(text, origin=str(path))
