@@ -17,6 +17,8 @@ from onnx_ir.convenience import convert_attributes
 PROVENANCE_KEY = "onnxopt.from"
 """Node metadata: the names of the nodes a node was made from, comma-separated."""
 
+_IR_OF_FREE_WEIGHTS = 4
+
 AttributeValue = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Attr
 
 
@@ -75,17 +77,23 @@ def constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
 
     An initializer that is also a graph input may be overridden by the caller: not constant.
     """
+    tensor = constant_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def constant_tensor(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor a value always holds, or None; does not read its data."""
     if value is None or value.is_graph_input():
         return None
-    tensor = ir.convenience.get_const_tensor(value)
-    return None if tensor is None else tensor.numpy()
+    try:
+        return ir.convenience.get_const_tensor(value)
+    except ValueError:  # a Constant that holds no dense tensor: a sparse one, odd text
+        return None
 
 
 def is_constant(value: ir.Value | None) -> bool:
     """Whether ``constant`` would give an array; does not read it."""
-    if value is None or value.is_graph_input():
-        return False
-    return ir.convenience.get_const_tensor(value) is not None
+    return constant_tensor(value) is not None
 
 
 def scalar(value: ir.Value | None) -> float | None:
@@ -105,7 +113,8 @@ def is_op(node: ir.Node | None, *op_types: str) -> bool:
 
 def only_consumer(value: ir.Value) -> ir.Node | None:
     """The one node that reads a value (once), when it reads it in the same graph and no graph
-    output is the value itself; else None."""
+    output is the value itself; else None.
+    """
     uses = tuple(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
@@ -152,20 +161,22 @@ class Editor:
 
     def constant(self, anchor: ir.Node, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
         """A new constant that ``anchor`` can read: an initializer of its graph, or a Constant
-        node before it in a function body (functions have no initializers)."""
+        node before it in a function body (functions have no initializers) and below IR version 4
+        (where an initializer has to be a graph input).
+        """
         graph = _graph_of(anchor)
         fresh = self.fresh(name)
-        tensor = ir.tensor(np.ascontiguousarray(array), name=fresh)
-        if id(graph) in self._function_graphs:
+        tensor = ir.tensor(np.asarray(array, order="C"), name=fresh)
+        if id(graph) in self._function_graphs or self._model.ir_version < _IR_OF_FREE_WEIGHTS:
             attrs = {"value": ir.AttrTensor("value", tensor)}
             node = ir.Node("", "Constant", [], attrs, num_outputs=1, name=fresh)
             value = node.outputs[0]
             value.name = fresh
-            value.shape, value.dtype = tensor.shape, tensor.dtype
+            value.shape, value.dtype = ir.Shape(array.shape), tensor.dtype
             graph.insert_before(anchor, node)
             return value
         value = ir.Value(
-            name=fresh, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=fresh, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
         graph.register_initializer(value)
         return value
@@ -182,7 +193,8 @@ class Editor:
         domain: str = "",
     ) -> ir.Value:
         """A new node with one output, placed before ``anchor``; node and output get ``name``
-        (made fresh). Returns the output, untyped unless it later replaces another value."""
+        (made fresh). Returns the output, untyped unless it later replaces another value.
+        """
         fresh = self.fresh(name)
         attrs = convert_attributes(dict(attributes or {}))
         node = ir.Node(domain, op_type, inputs, attrs, num_outputs=1, name=fresh)
@@ -207,8 +219,8 @@ class Editor:
     def bypass(self, old: ir.Value, source: ir.Value) -> bool:
         """Let readers of ``old`` read the existing ``source`` instead; False where it cannot be.
 
-        A graph output keeps its name: ``source`` is renamed to it, which is refused when
-        ``source`` is itself an input, an output, an initializer or of another graph.
+        A graph output keeps its name and its declared type and shape: ``source`` takes them over,
+        which is refused when it is itself an input, an output, an initializer or of another graph.
         """
         if old.is_graph_output():
             producer = source.producer()
@@ -222,6 +234,8 @@ class Editor:
             old.replace_all_uses_with(source, replace_graph_outputs=True)
             old.name = None
             source.name = name
+            source.type = old.type if old.type is not None else source.type
+            source.shape = old.shape if old.shape is not None else source.shape
             return True
         old.replace_all_uses_with(source)
         return True
@@ -234,9 +248,7 @@ class Editor:
             graph = node.graph
             if graph is None or any(out.uses() or out.is_graph_output() for out in node.outputs):
                 continue
-            sources = [value for value in node.inputs if value is not None]
-            graph.remove(node, safe=True)
-            for value in sources:
+            for value in remove(node):
                 producer = value.producer()
                 if producer is not None:
                     pending.append(producer)
@@ -244,12 +256,33 @@ class Editor:
                     drop_if_unread(value)
 
 
+def remove(node: ir.Node) -> list[ir.Value]:
+    """Take out a node nobody reads; returns all values that it and its subgraphs read.
+
+    ``onnx_ir.Graph.remove`` forgets what the subgraphs read, which stays alive for ever after.
+    """
+    released = list(_release(node))
+    _graph_of(node).remove(node)
+    return released
+
+
+def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """The graphs a node holds directly (bodies and branches)."""
+    for attr in node.attributes.values():
+        if attr.is_ref():
+            continue
+        if attr.type == ir.AttributeType.GRAPH:
+            yield attr.as_graph()
+        elif attr.type == ir.AttributeType.GRAPHS:
+            yield from attr.as_graphs()
+
+
 def drop_if_unread(value: ir.Value) -> bool:
     """Remove an initializer nobody reads (unless it is a graph input or output)."""
     graph = value.graph
     if graph is None or value.uses() or value.is_graph_input() or value.is_graph_output():
         return False
-    if value.name in graph.initializers:
+    if value.name is not None and value.name in graph.initializers:
         del graph.initializers[value.name]
         return True
     return False
@@ -268,6 +301,43 @@ def record_origin(node: ir.Node, origin: Iterable[ir.Node]) -> None:
 def label(node: ir.Node) -> str:
     """A node's name, or its first output's where it has none."""
     return node.name or next((out.name for out in node.outputs if out.name), node.op_type)
+
+
+def nodes_with_opset(model: ir.Model, domain: str = "") -> Iterator[tuple[ir.Node, int]]:
+    """Every node of every graph with the opset version in force where it stands.
+
+    Functions import their own opsets; editing while iterating is safe.
+    """
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        version = root.opset_imports.get(domain, 0)
+        for graph in (root, *root.subgraphs()):
+            for node in graph:
+                yield node, version
+
+
+def rewrite_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
+    """Let an initializer or the output of a Constant node hold another array under its name.
+
+    The caller makes sure that every reader of the value wants the new array.
+    """
+    tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
+    producer = value.producer()
+    if producer is not None:
+        producer.attributes.clear()
+        producer.attributes["value"] = ir.AttrTensor("value", tensor)
+    if producer is None or value.const_value is not None:
+        value.const_value = tensor
+    value.shape, value.type = ir.Shape(array.shape), ir.TensorType(tensor.dtype)
+
+
+def _release(node: ir.Node) -> Iterator[ir.Value]:
+    for index, value in enumerate(node.inputs):
+        if value is not None:
+            yield value
+            node.replace_input_with(index, None)
+    for graph in subgraphs(node):
+        for inner in graph:
+            yield from _release(inner)
 
 
 def _graph_of(node: ir.Node) -> ir.Graph:

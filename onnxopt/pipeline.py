@@ -220,6 +220,8 @@ def _guarded(step: Pass, model: ir.Model, context: Context) -> Iterator[Note]:
         yield from step.rewrite(model, context)
     except OnnxoptError:
         raise
-    except Exception as error:  # noqa: BLE001 - passes may be anybody's code; name the culprit
+    except Exception as error:
         cause = f"{type(error).__name__}: {error}"
-        raise PassFailedError(f"pass {step} failed: {cause}", todo="leave it out and report it") from error
+        raise PassFailedError(
+            f"pass {step} failed: {cause}", todo="leave it out and report it"
+        ) from error

@@ -31,7 +31,8 @@ _T = TypeVar("_T")
 @dataclass(frozen=True)
 class Group:
     """Steps that repeat: ``times`` rounds, or, when wholly exact and ``times`` is None, until
-    nothing changes any more."""
+    nothing changes any more.
+    """
 
     steps: tuple[Step, ...]
     times: int | None = None

@@ -28,7 +28,9 @@ def test_packages_equals_the_folders() -> None:
     assert listed == found
 
 
-@pytest.mark.parametrize("code", ["import onnxopt", "from onnxopt.cli import main; main(['--help'])"])
+@pytest.mark.parametrize(
+    "code", ["import onnxopt", "from onnxopt.cli import main; main(['--help'])"]
+)
 def test_importing_and_help_stay_light(code: str) -> None:
     probe = (
         "import sys, json, atexit\n"

@@ -114,7 +114,9 @@ def test_counted_groups_run_as_often_as_written() -> None:
 
 def test_a_failing_pass_is_named_and_leaves_the_model_alone() -> None:
     model = store.from_text(MODEL)
-    with pytest.raises(PassFailedError, match=r"pass explode\{loud=true\} failed: KeyError: 'boom'"):
+    with pytest.raises(
+        PassFailedError, match=r"pass explode\{loud=true\} failed: KeyError: 'boom'"
+    ):
         pipeline.run(model, Recipe((Explode(loud=True),)))
     assert model.graph[0].op_type == "Relu"
 

@@ -31,16 +31,14 @@ def _print(settings: Settings, summary: Any, path: Path) -> None:
     from onnxopt.cli.render import size, table
     from onnxopt.guard import printable
 
-    console = settings.console
     opsets = ", ".join(f"{domain or 'ai.onnx'} {v}" for domain, v in summary.opsets.items())
-    head = f"{path}: IR {summary.ir_version}, opset {opsets}"
-    console.print(head if not summary.producer else f"{head}, made by {summary.producer}")
+    head = f"{path}: IR {summary.ir_version}, opset {printable(opsets)}"
+    settings.say(f"{head}, made by {printable(summary.producer)}" if summary.producer else head)
     stats = summary.stats
-    console.print(
-        f"{stats.nodes} nodes, {stats.initializers} initializers, {size(stats.weight_bytes)}"
-    )
+    weights = f"{stats.initializers} initializers, {size(stats.weight_bytes)}"
+    settings.say(f"{stats.nodes} nodes, {weights}")
     for kind, specs in (("input", summary.inputs), ("output", summary.outputs)):
         for spec in specs:
-            console.print(f"{kind:6} {printable(str(spec))}", markup=False)
+            settings.say(f"{kind:6} {printable(str(spec))}")
     rows = sorted(stats.ops.items(), key=lambda item: (-item[1], item[0]))
-    console.print(table("", ("op", ">count"), [(printable(op), n) for op, n in rows]))
+    settings.console.print(table("", ("op", ">count"), [(printable(op), n) for op, n in rows]))

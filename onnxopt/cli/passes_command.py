@@ -33,7 +33,7 @@ def _list(settings: Settings) -> None:
     rows = [(p.pass_name(), p.exactness.value, _needs(p), _first_line(p)) for p in found]
     settings.console.print(table("", ("pass", "exactness", "needs", "what it does"), rows))
     for preset, text in PRESETS.items():
-        settings.console.print(f"\npreset {preset} = {text}", markup=False)
+        settings.say(f"\npreset {preset} = {text}")
     settings.emit([_document(pass_class) for pass_class in found])
 
 
@@ -45,7 +45,7 @@ def _explain(settings: Settings, pass_class: Any) -> None:
     needs = _needs(pass_class)
     if needs:
         console.print(f"needs {needs}")
-    console.print(f"\n{inspect.getdoc(pass_class)}\n", markup=False)
+    settings.say(f"\n{inspect.getdoc(pass_class)}\n")
     rows = [(f["name"], f["type"], f["default"]) for f in _document(pass_class)["options"]]
     if rows:
         console.print(table("options", ("name", "type", "default"), rows))

@@ -41,16 +41,16 @@ class Settings:
     @property
     def console(self) -> Console:
         """Where people's text goes: standard output, or standard error next to ``--json``."""
-        from rich.console import Console
-
-        return Console(stderr=self.json, quiet=self.verbosity < 0, highlight=False, soft_wrap=False)
+        return _console(stderr=self.json, quiet=self.verbosity < 0)
 
     @property
     def errors(self) -> Console:
         """Where progress and warnings go."""
-        from rich.console import Console
+        return _console(stderr=True, quiet=self.verbosity < 0)
 
-        return Console(stderr=True, quiet=self.verbosity < 0, highlight=False)
+    def say(self, text: str) -> None:
+        """Write a line for people, as it is."""
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def emit(self, document: Any) -> None:
         """Write the JSON document, where one was asked for."""
@@ -62,6 +62,19 @@ class Settings:
         from rich.markup import escape
 
         self.errors.print(f"[bold yellow]warning[/]: {escape(text)}")
+
+
+_FILE_WIDTH = 160
+
+
+def _console(*, stderr: bool, quiet: bool) -> Console:
+    """A console as wide as the terminal; wider where nobody reads it line by line."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr, quiet=quiet, highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
 
 
 def default_cache() -> Path:

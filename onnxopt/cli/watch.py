@@ -52,9 +52,7 @@ class Watch:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar."""
-        self._bars.update(
-            self._task, description=escape(what), completed=done, total=total or None
-        )
+        self._bars.update(self._task, description=escape(what), completed=done, total=total or None)
 
     def step_started(self, step: Pass) -> None:
         """Name the pass at hand."""

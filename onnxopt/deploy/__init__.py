@@ -1,6 +1,11 @@
 """Bundles: a folder that carries a model to a device, with what is needed to check it there."""
 
-from onnxopt.deploy.bundle import BundleContent, GoldenSample, write_bundle
+from onnxopt.deploy.bundle import (
+    BundleContent,
+    GoldenSample,
+    check_destination,
+    write_bundle,
+)
 from onnxopt.deploy.manifest import Manifest, StepDelta, read_manifest
 from onnxopt.deploy.verify import VerifyReport, verify_bundle
 
@@ -10,6 +15,7 @@ __all__ = [
     "Manifest",
     "StepDelta",
     "VerifyReport",
+    "check_destination",
     "read_manifest",
     "verify_bundle",
     "write_bundle",

@@ -1,8 +1,8 @@
 """Runs the model of this bundle. Needs nothing but numpy and onnxruntime.
 
-    python run.py                                 check the golden samples on this machine
-    python run.py --input in.npz --output out.npz run one feed (arrays under the inputs' names)
-    python run.py --benchmark                     time the first golden sample
+python run.py                                 check the golden samples on this machine
+python run.py --input in.npz --output out.npz run one feed (arrays under the inputs' names)
+python run.py --benchmark                     time the first golden sample
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run_once(session: Any, source: Path, destination: Path | None) -> int:
     for name, value in outputs.items():
         print(f"{name}: {value.dtype}{list(value.shape)}")
     if destination:
-        np.savez(destination, **outputs)  # type: ignore[arg-type]
+        np.savez(destination, **outputs)
     return 0
 
 
@@ -118,7 +118,7 @@ def agrees(expected: Any, found: Any, rule: dict[str, Any]) -> bool:
         return bool(close)
     norm = float(np.linalg.norm(np.asarray(expected, dtype=np.float64)))
     error = float(np.linalg.norm(np.asarray(found, np.float64) - np.asarray(expected, np.float64)))
-    return error <= rule["limit"] * max(norm, 1e-12)
+    return error <= float(rule["limit"]) * max(norm, 1e-12)
 
 
 if __name__ == "__main__":

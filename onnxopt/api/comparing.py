@@ -1,0 +1,55 @@
+"""The verb ``compare``: two models on data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from onnxopt import store
+from onnxopt.api.budget import criteria_of
+from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.workbench import open_data
+from onnxopt.compare import Comparison
+from onnxopt.compare import compare as compare_models
+from onnxopt.data import Dataset
+from onnxopt.runtime import SessionConfig
+from onnxopt.signature import signature_of
+
+
+def compare(
+    reference: Path | str,
+    candidate: Path | str,
+    *,
+    data: str | Dataset,
+    budget: Budget | None = None,
+    session: SessionConfig | None = None,
+    options: RunOptions | None = None,
+) -> Comparison:
+    """Run two models on every sample and say how they differ.
+
+    Args:
+        reference: The model to be measured against.
+        candidate: The other one.
+        data: Samples; all of them are used.
+        budget: The metric, and what it or the outputs may lose; nothing is judged by default.
+        session: How to run both; the CPU with ``options.threads`` threads by default.
+        options: Threads, seed, sizes of made-up inputs.
+
+    Raises:
+        OnnxoptError: A model or the data cannot be used.
+    """
+    options = options or RunOptions()
+    signature = signature_of(store.load(reference))
+    dataset = open_data(data, signature, options)
+    criteria = criteria_of(budget or Budget(max_error=None), options.seed)
+    if budget is None:
+        criteria = replace(criteria, limit=None)
+    config = session or SessionConfig(threads=options.threads, spinning=False)
+    return compare_models(
+        Path(reference),
+        Path(candidate),
+        dataset,
+        criteria,
+        config=config,
+        progress=options.progress,
+    )

@@ -1,0 +1,274 @@
+"""From a model, data and a budget to a bundle: candidates made, compared, timed, the best kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxopt import pipeline, store
+from onnxopt.api.budget import allows, criteria_of
+from onnxopt.api.optimizing import step_json
+from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.packaging import GOLDEN_SAMPLES, deltas, exactness_of, golden_samples, versions
+from onnxopt.api.quantizing import DEFAULT_QUANTIZE
+from onnxopt.api.verification import verify_result
+from onnxopt.api.workbench import DataSource, Workbench
+from onnxopt.benchmark import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
+from onnxopt.benchmark import Candidate as Entrant
+from onnxopt.benchmark import benchmark as time_candidates
+from onnxopt.compare import Comparison, compare
+from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle
+from onnxopt.errors import DataError
+from onnxopt.pipeline import Observer
+from onnxopt.recipe import Recipe
+from onnxopt.transform import StepResult
+
+AS_SHIPPED = "as-shipped"
+EXACT = "exact"
+
+
+@dataclass(frozen=True, eq=False)
+class Delivered:
+    """One candidate with everything that is known of it.
+
+    Attributes:
+        name: ``as-shipped``, ``exact``, or how the caller calls its recipe.
+        model: The model.
+        recipe: What made it.
+        steps: What each pass did.
+        comparison: Against the original, on held-out samples; None for the original itself.
+        measurement: Its latency, memory and size.
+        ratio: Speed-up over the original; None for the original itself.
+        fits: Whether it is inside the budget.
+        verdict: The reason in a sentence.
+    """
+
+    name: str
+    model: ir.Model
+    recipe: Recipe
+    steps: tuple[StepResult, ...]
+    comparison: Comparison | None
+    measurement: Measurement
+    ratio: Ratio | None
+    fits: bool
+    verdict: str
+
+    @property
+    def is_faster(self) -> bool:
+        """Whether it is surely faster than the original."""
+        return self.ratio is not None and self.ratio.is_faster
+
+    def to_json(self) -> dict[str, Any]:
+        """The candidate as plain values, model and raw samples left out."""
+        timing = asdict(self.measurement)
+        timing.pop("samples_ms")
+        return {
+            "name": self.name,
+            "recipe": str(self.recipe),
+            "steps": [step_json(step) for step in self.steps],
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "measurement": timing,
+            "ratio": asdict(self.ratio) if self.ratio else None,
+            "fits": self.fits,
+            "verdict": self.verdict,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Delivery:
+    """What was tried, what ships and where it is.
+
+    Attributes:
+        candidates: The original first.
+        shipped: The fastest candidate inside the budget; the original where none is surely faster.
+        benchmark: All timings.
+        manifest: Of the bundle.
+        bundle: Its folder.
+    """
+
+    candidates: tuple[Delivered, ...]
+    shipped: Delivered
+    benchmark: BenchmarkResult
+    manifest: Manifest
+    bundle: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """The delivery as plain values."""
+        return {
+            "shipped": self.shipped.name,
+            "bundle": str(self.bundle),
+            "candidates": [candidate.to_json() for candidate in self.candidates],
+            "environment": asdict(self.benchmark.environment),
+        }
+
+
+@dataclass(frozen=True)
+class DeliverPlan:
+    """What to try and how long to measure.
+
+    Attributes:
+        recipes: Candidate name → steps that follow the exact recipe.
+        timing: How long to measure.
+    """
+
+    recipes: Mapping[str, str | Recipe]
+    timing: BenchmarkConfig
+
+
+def default_plan() -> DeliverPlan:
+    """Static int8 beside the exact model."""
+    return DeliverPlan({"int8": DEFAULT_QUANTIZE}, BenchmarkConfig())
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """A candidate before it was timed."""
+
+    name: str
+    model: ir.Model
+    recipe: Recipe
+    steps: tuple[StepResult, ...]
+    comparison: Comparison | None = None
+    fits: bool = True
+    verdict: str = "the original"
+
+
+def deliver(
+    model: store.Source,
+    output: Path | str,
+    *,
+    data: DataSource,
+    budget: Budget | None = None,
+    plan: DeliverPlan | None = None,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+    force: bool = False,
+) -> Delivery:
+    """Make candidates, compare each with the original, time all, bundle the best.
+
+    What ships is the fastest candidate that is inside the budget and surely faster than the
+    original (its whole speed-up interval lies above 1); else the original.
+
+    Args:
+        model: The original.
+        output: The bundle's folder.
+        data: Samples to calibrate with and to compare on.
+        budget: How much worse the result may be.
+        plan: What to try.
+        options: Target, threads, seed and so on.
+        observer: Hears about each pass.
+        force: Replace an existing bundle.
+
+    Raises:
+        MismatchError: An exact pass changed the outputs; nothing was written.
+        OnnxoptError: The model, data or target cannot be used.
+    """
+    folder = Path(output)
+    check_destination(folder, force=force)
+    budget, plan = budget or Budget(), plan or default_plan()
+    bench = Workbench.open(model, data, options or RunOptions())
+    if bench.data is None or not len(bench.data.test):
+        raise DataError("there are no held-out samples to compare with")
+    made = _make(bench, plan, budget, observer)
+    timing = time_candidates(
+        [Entrant(one.model, one.name) for one in made],
+        bench.some_feeds(),
+        replace(plan.timing, session=bench.session, seed=bench.options.seed),
+        bench.options.progress,
+    )
+    ratios = {ratio.candidate: ratio for ratio in timing.ratios}
+    found = tuple(
+        _delivered(one, timing.measurement(one.name), ratios.get(one.name)) for one in made
+    )
+    shipped = _best(found)
+    manifest = write_bundle(_content(bench, found, shipped, timing), folder, force=force)
+    return Delivery(found, shipped, timing, manifest, folder)
+
+
+def _make(
+    bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
+) -> list[_Made]:
+    original = _Made(AS_SHIPPED, bench.model, Recipe(()), ())
+    exact = pipeline.run(bench.model, bench.recipe(None), bench.context, observer)
+    verify_result(bench, bench.model, exact)
+    verified = _judged(bench, Budget(), _Made(EXACT, exact.model, exact.recipe, exact.results))
+    made = [original, replace(verified, fits=True, verdict="computes the same, verified")]
+    for name, recipe in plan.recipes.items():
+        result = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
+        verify_result(bench, exact.model, result)
+        whole = exact.recipe.then(result.recipe)
+        steps = exact.results + result.results
+        made.append(_judged(bench, budget, _Made(name, result.model, whole, steps)))
+    return made
+
+
+def _judged(bench: Workbench, budget: Budget, made: _Made) -> _Made:
+    if bench.data is None:
+        raise DataError("there are no held-out samples to compare with")
+    comparison = compare(
+        bench.model,
+        made.model,
+        bench.data.test,
+        criteria_of(budget, bench.options.seed),
+        config=replace(bench.session, spinning=False),
+        progress=bench.options.progress,
+    )
+    fits, why = allows(comparison, budget)
+    return replace(made, comparison=comparison, fits=fits, verdict=why)
+
+
+def _delivered(made: _Made, measurement: Measurement, ratio: Ratio | None) -> Delivered:
+    return Delivered(
+        name=made.name,
+        model=made.model,
+        recipe=made.recipe,
+        steps=made.steps,
+        comparison=made.comparison,
+        measurement=measurement,
+        ratio=ratio,
+        fits=made.fits,
+        verdict=made.verdict,
+    )
+
+
+def _best(found: Sequence[Delivered]) -> Delivered:
+    better = [one for one in found if one.fits and one.is_faster]
+    return max(better, key=lambda one: one.ratio.speedup if one.ratio else 1.0, default=found[0])
+
+
+def _content(
+    bench: Workbench,
+    found: Sequence[Delivered],
+    shipped: Delivered,
+    timing: BenchmarkResult,
+) -> BundleContent:
+    data = bench.data
+    comparisons = {one.name: one.comparison.to_json() for one in found if one.comparison}
+    return BundleContent(
+        model=shipped.model,
+        name=Path(bench.origin).stem,
+        candidate=shipped.name,
+        verdict=shipped.verdict,
+        verified=bench.options.verify,
+        exactness=exactness_of(shipped.model),
+        target=bench.target.name,
+        provider=bench.target.provider,
+        threads=bench.options.threads,
+        source=bench.origin,
+        source_sha256=store.content_hash(bench.model),
+        recipe=str(shipped.recipe),
+        steps=deltas(shipped.steps),
+        samples=golden_samples(shipped.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
+        data=data.calibration.origin if data else None,
+        data_fingerprint=data.calibration.fingerprint if data else None,
+        versions=versions(),
+        measured={
+            "comparison.json": comparisons,
+            "benchmark.json": asdict(timing),
+            "environment.json": asdict(timing.environment),
+        },
+    )

@@ -1,0 +1,235 @@
+"""Job files: the same steps as by hand, from one TOML file."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from onnxopt.api.delivering import DeliverPlan, Delivery, default_plan, deliver
+from onnxopt.api.optimizing import OptimizeResult, optimize
+from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.quantizing import QuantizeResult, quantize
+from onnxopt.api.workbench import DataSource, held_out
+from onnxopt.errors import UsageError
+from onnxopt.pipeline import Observer
+from onnxopt.recipe import Recipe
+
+RecipeSpec = str | list[dict[str, Any]]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobData(_Table):
+    """``samples`` is split; or ``calibration`` and ``test`` are given apart."""
+
+    samples: str | None = None
+    calibration: str | None = None
+    test: str | None = None
+
+
+class JobBudget(_Table):
+    """See ``Budget``."""
+
+    metric: str | None = None
+    max_drop: float | None = Field(default=None, ge=0)
+    max_error: float | None = Field(default=None, ge=0)
+    accept_undecided: bool = False
+
+
+class JobTarget(_Table):
+    """The device and how many threads to use on it."""
+
+    name: str = "auto"
+    threads: int = Field(default=1, ge=1)
+
+
+class JobOutput(_Table):
+    """What to write: a model, a bundle, or both."""
+
+    model: str | None = None
+    bundle: str | None = None
+    force: bool = False
+
+
+class JobFile(_Table):
+    """A job as its TOML file says it; paths are relative to the file.
+
+    Attributes:
+        source: The model.
+        data: Samples.
+        budget: How much worse the result may be.
+        target: The device.
+        recipe: For ``output.model``: what to do, as text or as a list of tables; the target's
+            exact recipe by default. A lossy recipe runs after the exact one.
+        candidates: For ``output.bundle``: name → steps that follow the exact recipe; static int8 by
+            default.
+        output: What to write.
+        seed: Of everything random.
+        measure: Whether ``output.model`` is also timed and only kept where it is faster.
+        dims: Sizes of dynamic dimensions for made-up inputs.
+    """
+
+    source: str
+    data: JobData = JobData()
+    budget: JobBudget = JobBudget()
+    target: JobTarget = JobTarget()
+    recipe: RecipeSpec | None = None
+    candidates: dict[str, RecipeSpec] = {}
+    output: JobOutput
+    seed: int = 0
+    measure: bool = False
+    dims: dict[str, int] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A job ready to run: its file and the folder its paths start from."""
+
+    file: JobFile
+    folder: Path
+
+
+@dataclass(frozen=True, eq=False)
+class JobResult:
+    """What a job made: a model, a bundle, or both."""
+
+    model: OptimizeResult | QuantizeResult | None
+    bundle: Delivery | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The results as plain values."""
+        return {
+            "model": self.model.to_json() if self.model else None,
+            "bundle": self.bundle.to_json() if self.bundle else None,
+        }
+
+
+def load_job(path: Path | str) -> Job:
+    """Read a job file.
+
+    Raises:
+        UsageError: It is missing, no TOML, or says something unknown.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"no job file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}", "a TOML file") from error
+    try:
+        job = JobFile.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{path}: {where}: {first['msg'].lower()}") from error
+    if job.output.model is None and job.output.bundle is None:
+        raise UsageError(f"{path}: nothing to write", "output.model or output.bundle")
+    return Job(job, path.parent)
+
+
+def run_job(
+    job: Job, *, options: RunOptions | None = None, observer: Observer | None = None
+) -> JobResult:
+    """Do what a job says; see ``optimize``, ``quantize`` and ``deliver`` for what is raised."""
+    file = job.file
+    options = replace(
+        options or RunOptions(),
+        target=_target(job),
+        threads=file.target.threads,
+        seed=file.seed,
+        measure=file.measure,
+        dims=file.dims,
+        allow_foreign=True,
+    )
+    source = job.folder / file.source
+    data = _data(job, source, options)
+    budget = Budget(**file.budget.model_dump())
+    made = _model(job, source, data, budget, options, observer) if file.output.model else None
+    bundle = None
+    if file.output.bundle is not None:
+        if data is None:
+            raise UsageError("a bundle of candidates needs data", "data.samples in the job")
+        bundle = deliver(
+            source,
+            job.folder / file.output.bundle,
+            data=data,
+            budget=budget,
+            plan=_plan(job),
+            options=options,
+            observer=observer,
+            force=file.output.force,
+        )
+    return JobResult(made, bundle)
+
+
+def _model(
+    job: Job,
+    source: Path,
+    data: DataSource | None,
+    budget: Budget,
+    options: RunOptions,
+    observer: Observer | None,
+) -> OptimizeResult | QuantizeResult:
+    file = job.file
+    output = job.folder / str(file.output.model)
+    if output.exists() and not file.output.force:
+        raise UsageError(f"{output} exists", todo="output.force = true replaces it")
+    recipe = None if file.recipe is None else _recipe(file.recipe)
+    if recipe is None or recipe.exactness.is_exact:
+        return optimize(
+            source, output, recipe=recipe, data=data, options=options, observer=observer
+        )
+    if data is None:
+        raise UsageError("a lossy recipe needs data", "data.samples in the job")
+    return quantize(
+        source,
+        output,
+        data=data,
+        recipe=recipe,
+        budget=budget,
+        options=options,
+        observer=observer,
+    )
+
+
+def _plan(job: Job) -> DeliverPlan:
+    plan = default_plan()
+    if not job.file.candidates:
+        return plan
+    return replace(plan, recipes={name: _recipe(r) for name, r in job.file.candidates.items()})
+
+
+def _recipe(spec: RecipeSpec) -> Recipe:
+    if isinstance(spec, str):
+        return Recipe.parse(spec, allow_foreign=True)
+    return Recipe.from_toml(spec, allow_foreign=True)
+
+
+def _target(job: Job) -> str:
+    name = job.file.target.name
+    return str(job.folder / name) if name.endswith(".toml") else name
+
+
+def _data(job: Job, source: Path, options: RunOptions) -> DataSource | None:
+    data = job.file.data
+    if data.samples is not None and (data.calibration or data.test):
+        raise UsageError("data.samples next to calibration or test", "one or the other")
+    if data.samples is not None:
+        return _spec(job, data.samples)
+    if data.calibration is None and data.test is None:
+        return None
+    if data.calibration is None or data.test is None:
+        raise UsageError("only one of data.calibration and data.test", "both, or data.samples")
+    return held_out(source, _spec(job, data.calibration), _spec(job, data.test), options)
+
+
+def _spec(job: Job, spec: str) -> str:
+    path = job.folder / spec
+    return str(path) if path.exists() else spec

@@ -1,0 +1,137 @@
+"""The verb ``optimize``: a recipe on a model, verified, perhaps timed, then written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx_ir as ir
+
+from onnxopt import pipeline, store
+from onnxopt.api.options import RunOptions
+from onnxopt.api.verification import verify_result
+from onnxopt.api.workbench import DataSource, Workbench
+from onnxopt.benchmark import BenchmarkResult, Candidate, benchmark
+from onnxopt.compare import Comparison, Criteria, Equivalence, compare
+from onnxopt.pipeline import Observer, PipelineResult
+from onnxopt.recipe import Recipe
+from onnxopt.transform import StepResult
+
+OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizeResult:
+    """What ``optimize`` did.
+
+    Attributes:
+        model: What ships: the rewritten model, or the original where that was faster.
+        verdict: ``optimized``; ``unchanged`` where no pass found anything; ``kept-original`` where
+            the result was timed and is not faster.
+        pipeline: What each pass did.
+        equivalence: The evidence that both compute the same; None where it was not asked for.
+        comparison: How far a lossy recipe moved the outputs of held-out samples.
+        benchmark: Both timed; None where it was not asked for.
+        saved: Where it was written; None where nothing was.
+    """
+
+    model: ir.Model
+    verdict: OptimizeVerdict
+    pipeline: PipelineResult
+    equivalence: Equivalence | None
+    comparison: Comparison | None
+    benchmark: BenchmarkResult | None
+    saved: store.SavedModel | None
+
+    @property
+    def steps(self) -> tuple[StepResult, ...]:
+        """What each pass did, in order."""
+        return self.pipeline.results
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as plain values, models left out."""
+        timing = self.benchmark
+        return {
+            "verdict": self.verdict,
+            "recipe": str(self.pipeline.recipe),
+            "exactness": self.pipeline.exactness.value,
+            "steps": [step_json(step) for step in self.steps],
+            "remarks": list(self.pipeline.remarks),
+            "equivalence": self.equivalence.to_json() if self.equivalence else None,
+            "comparison": self.comparison.to_json() if self.comparison else None,
+            "benchmark": asdict(timing) if timing else None,
+            "saved": asdict(self.saved) if self.saved else None,
+        }
+
+
+def optimize(
+    model: store.Source,
+    output: Path | str | None = None,
+    *,
+    recipe: str | Recipe | None = None,
+    data: DataSource | None = None,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+) -> OptimizeResult:
+    """Rewrite a model by a recipe.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; never changed.
+        output: Where to write the result; None writes nothing.
+        recipe: What to do; the target's exact recipe by default.
+        data: Samples for verifying, and for passes that need data.
+        options: Target, threads, seed and so on.
+        observer: Hears about each pass.
+
+    Raises:
+        MismatchError: The result computes something else; nothing was written.
+        OnnxoptError: The model, data, recipe or target cannot be used.
+    """
+    bench = Workbench.open(model, data, options or RunOptions())
+    result = pipeline.run(bench.model, bench.recipe(recipe), bench.context, observer)
+    equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None
+    comparison = _comparison(bench, result) if not result.exactness.is_exact else None
+    timing = time_both(bench, bench.model, result.model) if bench.options.measure else None
+    verdict: OptimizeVerdict = "optimized" if result.changed else "unchanged"
+    if timing is not None and result.changed and timing.ratios[0].speedup < 1:
+        verdict = "kept-original"
+    ships = bench.model if verdict == "kept-original" else result.model
+    saved = store.save(ships, Path(output)) if output is not None else None
+    return OptimizeResult(ships, verdict, result, equivalence, comparison, timing, saved)
+
+
+def time_both(bench: Workbench, before: ir.Model, after: ir.Model) -> BenchmarkResult:
+    """Time two models side by side on the bench's target."""
+    from onnxopt.benchmark import BenchmarkConfig
+
+    candidates = [Candidate(before, "original"), Candidate(after, "result")]
+    config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
+    return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
+
+
+def step_json(step: StepResult) -> dict[str, Any]:
+    """A step as plain values."""
+    return {
+        "step": step.step,
+        "exactness": step.exactness.value,
+        "seconds": round(step.seconds, 4),
+        "applied": step.applied,
+        "refused": step.refused,
+        "nodes": [step.before.nodes, step.after.nodes],
+        "weight_bytes": [step.before.weight_bytes, step.after.weight_bytes],
+        "notes": [asdict(note) for note in step.notes],
+    }
+
+
+def _comparison(bench: Workbench, result: PipelineResult) -> Comparison | None:
+    if bench.data is None or not len(bench.data.test):
+        return None
+    return compare(
+        bench.model,
+        result.model,
+        bench.data.test,
+        Criteria(seed=bench.options.seed),
+        config=bench.session,
+        progress=bench.options.progress,
+    )

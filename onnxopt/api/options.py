@@ -1,0 +1,76 @@
+"""Typed options of the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnxopt.errors import UsageError
+from onnxopt.progress import Progress, no_progress
+
+DEFAULT_MAX_ERROR = 0.05
+"""Fidelity budget where no labels decide: mean over samples of the worst relative L2 error."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a verb runs.
+
+    Attributes:
+        target: Name of a target, path of a target file, or ``auto`` for this machine.
+        threads: Threads of the runtime, for verifying, calibrating and timing.
+        seed: Of everything random: splits and synthesised inputs.
+        cache: Folder for calibration results; None caches nothing.
+        dims: Sizes for symbolic dimensions of synthesised inputs.
+        verify: Run original and result before anything is written.
+        measure: Also time both and keep the faster.
+        timeout_s: Limit on the verification runs, in seconds.
+        allow_foreign: Whether recipe steps may import foreign code.
+        progress: Told how far a long step is.
+    """
+
+    target: str | Path = "auto"
+    threads: int = 1
+    seed: int = 0
+    cache: Path | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    verify: bool = True
+    measure: bool = False
+    timeout_s: float = 600.0
+    allow_foreign: bool = False
+    progress: Progress = no_progress
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much worse the result may be than the original.
+
+    Attributes:
+        metric: Spec of the task metric; needs labels.
+        max_drop: Largest loss of the metric, absolute (0.01 is one point of accuracy).
+        max_error: Largest mean relative L2 error of the worst output; decides where ``max_drop``
+            is not given. The default applies when neither is.
+        accept_undecided: Whether a loss whose mean is inside the budget, but whose interval is
+            not, will do.
+    """
+
+    metric: str | None = None
+    max_drop: float | None = None
+    max_error: float | None = None
+    accept_undecided: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and self.metric is None:
+            raise UsageError("a largest drop needs a metric", todo="name one with --metric")
+        for name in ("max_drop", "max_error"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise UsageError(f"{name} is {value}", "a number that is not negative")
+
+    @property
+    def error_limit(self) -> float | None:
+        """The fidelity limit in force; None where only the metric counts or is reported."""
+        if self.max_error is not None:
+            return self.max_error
+        return DEFAULT_MAX_ERROR if self.metric is None else None

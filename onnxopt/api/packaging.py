@@ -1,0 +1,146 @@
+"""The verbs ``package`` and ``verify``: a model into a bundle, and a bundle checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxopt import store
+from onnxopt.api.options import RunOptions
+from onnxopt.api.workbench import Workbench
+from onnxopt.data import Dataset
+from onnxopt.deploy import (
+    BundleContent,
+    GoldenSample,
+    Manifest,
+    StepDelta,
+    VerifyReport,
+    check_destination,
+    verify_bundle,
+    write_bundle,
+)
+from onnxopt.exactness import Exactness
+from onnxopt.runtime import SessionConfig, environment, open_session
+from onnxopt.transform import StepResult
+
+GOLDEN_SAMPLES = 4
+_LIBRARIES = ("onnxopt", "onnx", "onnx-ir", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+def package(
+    model: store.Source,
+    output: Path | str,
+    *,
+    data: str | Dataset | None = None,
+    options: RunOptions | None = None,
+    force: bool = False,
+) -> Manifest:
+    """Put a model as it is into a bundle.
+
+    Args:
+        model: The model that ships.
+        output: The bundle's folder.
+        data: Where golden samples come from; made up by default.
+        options: Target, threads, seed.
+        force: Replace an existing bundle.
+
+    Raises:
+        UsageError: The folder is in the way.
+        OnnxoptError: The model or the data cannot be used.
+    """
+    folder = Path(output)
+    check_destination(folder, force=force)
+    bench = Workbench.open(model, data, options or RunOptions())
+    content = BundleContent(
+        model=bench.model,
+        name=Path(bench.origin).stem,
+        candidate="as-given",
+        verdict="packaged as given",
+        verified=False,
+        exactness=exactness_of(bench.model),
+        target=bench.target.name,
+        provider=bench.target.provider,
+        threads=bench.options.threads,
+        source=bench.origin,
+        source_sha256=store.content_hash(bench.model),
+        recipe="",
+        steps=[],
+        samples=golden_samples(bench.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
+        versions=versions(),
+        measured={"environment.json": asdict(environment())},
+    )
+    return write_bundle(content, folder, force=force)
+
+
+def verify(folder: Path | str) -> VerifyReport:
+    """Check a bundle: every hash, then every golden sample on this machine.
+
+    Raises:
+        ModelError: It is no bundle, or a file is missing or was changed.
+        MismatchError: The model computes something else here.
+    """
+    return verify_bundle(Path(folder))
+
+
+def golden_samples(
+    model: ir.Model, feeds: Sequence[Mapping[str, Any]], session: SessionConfig
+) -> list[GoldenSample]:
+    """What a model makes of a few feeds on this machine."""
+    with open_session(model, session) as opened:
+        return [GoldenSample(feed, opened.run(feed)) for feed in feeds]
+
+
+def exactness_of(model: ir.Model) -> Exactness:
+    """How reproducible a model's outputs are between machines: integer kernels differ more."""
+    from onnxopt.graph import all_nodes
+
+    integer = any(node.op_type in _INTEGER_OPS for node in all_nodes(model))
+    return Exactness.LOSSY if integer else Exactness.ROUNDING
+
+
+def deltas(steps: Sequence[StepResult]) -> list[StepDelta]:
+    """What each pass did to the model's size, without times."""
+    return [
+        StepDelta(
+            step=step.step,
+            exactness=step.exactness.value,
+            applied=step.applied,
+            refused=step.refused,
+            nodes_before=step.before.nodes,
+            nodes_after=step.after.nodes,
+            weight_bytes_before=step.before.weight_bytes,
+            weight_bytes_after=step.after.weight_bytes,
+        )
+        for step in steps
+    ]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that make a bundle."""
+    from importlib.metadata import PackageNotFoundError
+
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+_INTEGER_OPS = frozenset(
+    {
+        "QuantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+        "MatMulInteger",
+        "MatMulNBits",
+    }
+)

@@ -1,0 +1,136 @@
+"""What every verb that rewrites starts from: the model, the target and the data, opened once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from onnxopt import store
+from onnxopt.api.options import RunOptions
+from onnxopt.compare import workable_inputs
+from onnxopt.data import Dataset, Split, open_dataset, split
+from onnxopt.recipe import Recipe
+from onnxopt.runtime import SessionConfig
+from onnxopt.signature import Signature, signature_of
+from onnxopt.targets import Target, load_target
+from onnxopt.transform import Context
+
+DataSource = str | Dataset | Split
+"""A data spec, an opened data set (both are split), or parts that the caller split."""
+
+SPLIT = (0.4, 0.1, 0.5)
+"""Shares of calibration, search and test where one data set is given for all."""
+
+_TIMED_SAMPLES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """A model on its way through passes.
+
+    Attributes:
+        model: As loaded; never edited.
+        origin: Its file name, or ``memory``.
+        target: The device.
+        data: Its parts; None without data.
+        context: What passes may look at.
+        options: How the verb runs.
+    """
+
+    model: ir.Model
+    origin: str
+    target: Target
+    data: Split | None
+    context: Context
+    options: RunOptions
+
+    @classmethod
+    def open(cls, source: store.Source, data: DataSource | None, options: RunOptions) -> Workbench:
+        """Load the model and target, open and split the data.
+
+        Raises:
+            ModelError: The model cannot be used.
+            DataError: The data cannot be used.
+            UsageError: The target is unknown.
+        """
+        model = store.load(source)
+        target = load_target(options.target)
+        parts = _parts(data, signature_of(model), options)
+        context = Context(
+            target=target,
+            calibration=parts.calibration if parts else None,
+            search=parts.search if parts else None,
+            teacher=model,
+            cache=options.cache,
+            seed=options.seed,
+            threads=options.threads,
+            progress=options.progress,
+        )
+        return cls(model, _origin(source), target, parts, context, options)
+
+    @property
+    def session(self) -> SessionConfig:
+        """How models run on the target, with the asked number of threads."""
+        settings = self.target.session
+        return SessionConfig(
+            provider=self.target.provider,
+            threads=self.options.threads,
+            precision=settings.precision,
+            optimization=settings.optimization,
+        )
+
+    def recipe(self, recipe: str | Recipe | None) -> Recipe:
+        """The asked recipe, or the target's exact one."""
+        if isinstance(recipe, Recipe):
+            return recipe
+        if recipe is None:
+            return Recipe.parse(self.target.exact_recipe)
+        return Recipe.parse(recipe, allow_foreign=self.options.allow_foreign)
+
+    def some_feeds(self, count: int = _TIMED_SAMPLES) -> list[Mapping[str, Any]]:
+        """A few feeds for timing: of the test data, else made up in sizes the model takes."""
+        if self.data is not None and len(self.data.test):
+            chosen = self.data.test.take(range(min(count, len(self.data.test))))
+            return [sample.feeds for sample in chosen]
+        options = self.options
+        made = workable_inputs(self.model, dims=options.dims, seed=options.seed, samples=count)
+        return [sample.feeds for sample in made]
+
+
+def open_data(
+    data: str | Dataset, signature: Signature, options: RunOptions, limit: int | None = None
+) -> Dataset:
+    """Open a data spec for a signature; an opened data set is returned as it is."""
+    if not isinstance(data, str):
+        return data
+    return open_dataset(data, signature, seed=options.seed, dims=options.dims, limit=limit)
+
+
+def held_out(
+    model: store.Source, calibration: str, test: str | None, options: RunOptions
+) -> DataSource:
+    """Data for a verb out of two specs: both opened, or the first to be split if it is alone."""
+    if test is None:
+        return calibration
+    signature = signature_of(store.load(model))
+    samples = open_data(calibration, signature, options)
+    return Split(samples, samples.take([]), open_data(test, signature, options))
+
+
+def _parts(data: DataSource | None, signature: Signature, options: RunOptions) -> Split | None:
+    if data is None or isinstance(data, Split):
+        return data
+    return split(open_data(data, signature, options), options.seed, SPLIT)
+
+
+def _origin(source: store.Source) -> str:
+    if isinstance(source, str | Path):
+        return Path(source).name
+    if isinstance(source, onnx.ModelProto | ir.Model):
+        return source.graph.name or "memory"
+    return "memory"

@@ -1,0 +1,73 @@
+"""``onnxopt optimize``: exact rewriting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxopt.cli.options import (
+    check_output,
+    dim_option,
+    output_option,
+    run_options,
+    target_option,
+)
+from onnxopt.cli.settings import Settings, with_settings
+
+if TYPE_CHECKING:
+    from onnxopt.api import OptimizeResult
+
+
+@click.command("optimize")
+@click.argument("model", type=click.Path(path_type=Path))
+@output_option
+@click.option("--recipe", help="What to do; the target's exact recipe by default.")
+@target_option
+@click.option("--data", help="Samples to verify with (and for passes that need data).")
+@dim_option
+@click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
+@click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
+@with_settings
+def command(
+    settings: Settings,
+    model: Path,
+    output: Path,
+    recipe: str | None,
+    target: str,
+    data: str | None,
+    dims: tuple[str, ...],
+    measure: bool,
+    no_verify: bool,
+) -> None:
+    """Rewrite MODEL by a recipe, verify that it computes the same, and write it."""
+    from onnxopt import api
+    from onnxopt.cli.watch import watching
+
+    destination = check_output(settings, output)
+    with watching(settings, f"optimizing {model}") as watch:
+        options = run_options(
+            settings, watch.progress, target, dims, verify=not no_verify, measure=measure
+        )
+        result = api.optimize(
+            model, destination, recipe=recipe, data=data, options=options, observer=watch
+        )
+    _print(settings, result)
+    settings.emit(result.to_json())
+
+
+def _print(settings: Settings, result: OptimizeResult) -> None:
+    from onnxopt.cli.render import describe_comparison, describe_ratio, describe_saved
+
+    if result.steps:
+        before, after = result.steps[0].before, result.steps[-1].after
+        settings.say(f"{result.verdict}: {before.nodes} → {after.nodes} nodes")
+    verified = str(result.equivalence) if result.equivalence else "not verified"
+    settings.say(f"verified: {verified}" if result.equivalence else verified)
+    if result.comparison:
+        for line in describe_comparison(result.comparison):
+            settings.say(line)
+    timing = result.benchmark
+    settings.say(describe_ratio(timing.ratios[0]) if timing else "not timed")
+    settings.say(describe_saved(result.saved))

@@ -1,0 +1,39 @@
+"""``onnxopt package``: a model into a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from onnxopt.cli.options import dim_option, output_option, run_options, target_option
+from onnxopt.cli.settings import Settings, with_settings
+
+
+@click.command("package")
+@click.argument("model", type=click.Path(path_type=Path))
+@output_option
+@click.option("--data", help="Where the golden samples come from; made up by default.")
+@target_option
+@dim_option
+@with_settings
+def command(
+    settings: Settings,
+    model: Path,
+    output: Path,
+    data: str | None,
+    target: str,
+    dims: tuple[str, ...],
+) -> None:
+    """Put MODEL as it is into a bundle: hashes, golden samples, a stand-alone runner."""
+    from onnxopt import api
+    from onnxopt.cli.render import size
+    from onnxopt.cli.watch import watching
+
+    with watching(settings, f"packaging {model}") as watch:
+        options = run_options(settings, watch.progress, target, dims)
+        manifest = api.package(model, output, data=data, options=options, force=settings.force)
+    total = sum(entry.size_bytes for entry in manifest.files)
+    text = f"{output}: {len(manifest.files)} files, {size(total)}, {manifest.samples} samples"
+    settings.say(text)
+    settings.emit(manifest.model_dump(mode="json"))

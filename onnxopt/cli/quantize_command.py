@@ -1,0 +1,96 @@
+"""``onnxopt quantize``: int8 inside a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from onnxopt.cli.options import (
+    check_output,
+    max_drop_option,
+    max_error_option,
+    metric_option,
+    output_option,
+    parse_drop,
+    run_options,
+    target_option,
+)
+from onnxopt.cli.settings import Settings, with_settings
+
+if TYPE_CHECKING:
+    from onnxopt.api import QuantizeResult
+
+
+@click.command("quantize")
+@click.argument("model", type=click.Path(path_type=Path))
+@output_option
+@click.option("--data", required=True, help="Samples to calibrate with and to compare on.")
+@click.option("--test-data", help="Other samples to compare on; --data then only calibrates.")
+@click.option(
+    "--method",
+    type=click.Choice(["minmax", "percentile"]),
+    default="minmax",
+    show_default=True,
+    help="How ranges are read from the statistics.",
+)
+@click.option("--recipe", help="Quantizing steps; quantize-static{method=…} by default.")
+@target_option
+@metric_option
+@max_drop_option
+@max_error_option
+@click.option("--accept-undecided", is_flag=True, help="A mean inside the budget will do.")
+@click.option("--measure", is_flag=True, help="Time float and int8, keep the faster.")
+@click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
+@with_settings
+def command(  # noqa: PLR0913 - one parameter an option
+    settings: Settings,
+    model: Path,
+    output: Path,
+    data: str,
+    test_data: str | None,
+    method: str,
+    recipe: str | None,
+    target: str,
+    metric: str | None,
+    max_drop: str | None,
+    max_error: float | None,
+    accept_undecided: bool,
+    measure: bool,
+    no_verify: bool,
+) -> None:
+    """Quantize MODEL to int8, compare it on held-out samples, and write what fits the budget."""
+    from onnxopt import api
+    from onnxopt.cli.watch import watching
+
+    destination = check_output(settings, output)
+    budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided)
+    with watching(settings, f"quantizing {model}") as watch:
+        options = run_options(
+            settings, watch.progress, target, verify=not no_verify, measure=measure
+        )
+        result = api.quantize(
+            model,
+            destination,
+            data=api.held_out(model, data, test_data, options),
+            recipe=recipe or f"quantize-static{{method={method}}}",
+            budget=budget,
+            options=options,
+            observer=watch,
+        )
+    _print(settings, result)
+    settings.emit(result.to_json())
+
+
+def _print(settings: Settings, result: QuantizeResult) -> None:
+    from onnxopt.cli.render import describe_comparison, describe_ratio, describe_saved
+
+    for line in describe_comparison(result.comparison):
+        settings.say(line)
+    settings.say(f"verdict: {result.verdict} ({result.why})")
+    verified = str(result.equivalence) if result.equivalence else "not verified"
+    settings.say(f"exact part: {verified}")
+    timing = result.benchmark
+    settings.say(describe_ratio(timing.ratios[0]) if timing else "not timed")
+    settings.say(describe_saved(result.saved))
