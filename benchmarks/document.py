@@ -1,0 +1,46 @@
+"""Writes a benchmark's JSON document and its Markdown table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from onnxopt.runtime import environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> None:
+    """Write ``results/NAME.json`` and ``results/NAME.md``.
+
+    Args:
+        name: Base name of both files.
+        title: What was measured, in a line.
+        rows: One dictionary a table row, all with the same keys.
+        raw: Everything else worth keeping.
+    """
+    RESULTS.mkdir(exist_ok=True)
+    machine = asdict(environment())
+    document = {"title": title, "environment": machine, "rows": list(rows), "raw": raw}
+    text = json.dumps(document, indent=1, default=str)
+    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    lines = [f"# {title}", "", _table(rows), "", _circumstances(machine), ""]
+    (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    columns = list(rows[0])
+    head = "| " + " | ".join(columns) + " |"
+    rule = "|" + "---|" * len(columns)
+    body = ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    return "\n".join([head, rule, *body])
+
+
+def _circumstances(machine: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    flags = " ".join(machine["cpu_flags"])
+    return f"{machine['cpu']}, {machine['usable_cores']} usable cores ({flags}); {versions}."

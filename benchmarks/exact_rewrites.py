@@ -1,0 +1,77 @@
+"""The exact recipe against the shipped file: speed under ORT's full optimisation, and agreement."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import document
+
+from onnxopt import api
+from onnxopt.api import RunOptions
+from onnxopt.timing import BenchmarkConfig
+from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.tasks import TASKS, find_task
+
+MODELS = ("pp-ocr-rec", "pp-ocr-det", "orientation", "digits")
+DIMS = {"orientation": {}, "digits": {"N": 1}}
+
+
+def measure(name: str, rounds: int, samples: int, folder: Path) -> tuple[dict[str, Any], Any]:
+    """Optimize one model, compare on its task's samples (else made-up ones), time both."""
+    source = fetch(name)
+    output = folder / f"{name}.onnx"
+    options = RunOptions(dims=DIMS.get(name, {}))
+    result = api.optimize(source, output, options=options)
+    data = _data(name, samples)
+    found = api.compare(source, output, data=data or "random", options=options)
+    timing = api.benchmark(
+        [source, output],
+        data=data,
+        config=BenchmarkConfig(rounds=rounds),
+        samples=2,
+        options=options,
+    )
+    ratio, (before, after) = timing.ratios[0], timing.measurements
+    row = {
+        "model": name,
+        "nodes": f"{result.steps[0].before.nodes} → {result.steps[-1].after.nodes}",
+        "worst absolute difference": f"{max(o.worst_abs for o in found.outputs):.2g}",
+        "samples compared": found.samples,
+        "shipped, p50 ms": f"{before.latency.p50:.2f}",
+        "exact, p50 ms": f"{after.latency.p50:.2f}",
+        "speed-up": f"{ratio.speedup:.2f}",
+        "95 %": f"{ratio.low:.2f} to {ratio.high:.2f}",
+    }
+    return row, {"benchmark": asdict(timing), "comparison": found.to_json()}
+
+
+def _data(name: str, samples: int) -> str | None:
+    if name not in [task.name for task in TASKS]:
+        return None
+    return str(find_task(name).build(default_cache_dir(), samples=samples, split="test"))
+
+
+def main() -> None:
+    """Measure every model and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("models", nargs="*", default=MODELS)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measured = {
+            name: measure(name, arguments.rounds, arguments.samples, Path(folder))
+            for name in arguments.models
+        }
+    rows = [row for row, _ in measured.values()]
+    raw = {name: more for name, (_, more) in measured.items()}
+    title = "Exact recipe against the shipped file, one thread, ORT's full optimisation for both"
+    document.write("exact_rewrites", title, rows, raw)
+
+
+if __name__ == "__main__":
+    main()

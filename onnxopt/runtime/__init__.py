@@ -1,0 +1,21 @@
+"""Runs models in ONNX Runtime: the only importer of it."""
+
+from onnxopt.runtime.config import OptLevel, Precision, SessionConfig, SessionInfo
+from onnxopt.runtime.machine import Environment, cpu_flags, environment
+from onnxopt.runtime.opening import open_session
+from onnxopt.runtime.providers import ProviderInfo, available_providers
+from onnxopt.runtime.session import Session
+
+__all__ = [
+    "Environment",
+    "OptLevel",
+    "Precision",
+    "ProviderInfo",
+    "Session",
+    "SessionConfig",
+    "SessionInfo",
+    "available_providers",
+    "cpu_flags",
+    "environment",
+    "open_session",
+]

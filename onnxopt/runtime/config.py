@@ -1,0 +1,81 @@
+"""What a session is asked for and what is really in force."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from onnxopt.errors import UsageError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+OptLevel = Literal["all", "extended", "basic", "off"]
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How to run a model.
+
+    Attributes:
+        provider: Short name (``cpu``, ``cuda``, ``openvino`` …) or ONNX Runtime's own
+            (``CPUExecutionProvider``).
+        threads: Threads inside one operator; ONNX Runtime's thread between operators is one.
+        precision: The arithmetic the provider may use for fp32 models.
+        optimization: ONNX Runtime's graph optimisation level.
+        spinning: Whether idle threads of the pool spin for more work (faster alone, harmful to
+            whatever else computes on the machine).
+        optimized_model_path: Where ONNX Runtime shall write the graph as it optimised it.
+        profile_prefix: Start of the path of ONNX Runtime's profile; None for no profile.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    provider: str = "cpu"
+    threads: int = 1
+    precision: Precision = "fp32"
+    optimization: OptLevel = "all"
+    spinning: bool = True
+    optimized_model_path: Path | None = None
+    profile_prefix: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise UsageError(f"threads={self.threads}", "a number from 1")
+        _check_choice("precision", self.precision, get_args(Precision))
+        _check_choice("optimization", self.optimization, get_args(OptLevel))
+
+
+@dataclass(frozen=True)
+class SessionInfo:
+    """What is in force in an open session.
+
+    Attributes:
+        provider: Short name of the provider.
+        device: Kind of device it computes on: ``cpu``, ``gpu``, ``npu``; empty where unknown.
+        execution_providers: ONNX Runtime's providers of the session, in order of preference.
+        threads: Threads inside one operator.
+        precision: The arithmetic in force.
+        optimization: ONNX Runtime's graph optimisation level.
+        runtime_version: ONNX Runtime's version.
+        load_ms: Time ONNX Runtime took to load the model.
+        placement: Nodes that each of ONNX Runtime's providers took; empty for the CPU alone.
+        notes: What was asked for but cannot be held or checked, one sentence each.
+    """
+
+    provider: str
+    device: str
+    execution_providers: tuple[str, ...]
+    threads: int
+    precision: Precision
+    optimization: OptLevel
+    runtime_version: str
+    load_ms: float
+    placement: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def _check_choice(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{field}={value!r}", f"one of {', '.join(allowed)}")

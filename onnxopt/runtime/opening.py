@@ -1,0 +1,205 @@
+"""Opens a model in ONNX Runtime: what was asked for is in force, or it is an error."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+
+from onnxopt.errors import BackendMissingError, LimitError, ModelError
+from onnxopt.runtime.binding import SILENT, onnxruntime, preload_cuda, runtime_errors
+from onnxopt.runtime.config import SessionConfig, SessionInfo
+from onnxopt.runtime.failures import load_failure
+from onnxopt.runtime.providers import (
+    CPU,
+    Provider,
+    device_kind,
+    find_provider,
+    install_hint,
+    why_missing,
+)
+from onnxopt.runtime.session import Session
+from onnxopt.runtime.settings import Settings, settings_for
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+Model = Path | str | bytes | ir.Model
+_LEVELS = {
+    "all": "ORT_ENABLE_ALL",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "basic": "ORT_ENABLE_BASIC",
+    "off": "ORT_DISABLE_ALL",
+}
+
+
+@dataclass(frozen=True)
+class _Route:
+    """Where a model will run and what that provider is told."""
+
+    provider: Provider
+    devices: Sequence[ort.OrtEpDevice]
+    settings: Settings
+
+
+def open_session(model: Model, config: SessionConfig = SessionConfig()) -> Session:  # noqa: B008
+    """Load a model.
+
+    Args:
+        model: A file (external data beside it works), a serialized model or one in memory.
+        config: Provider, threads, precision and so on; all of it is in force in the result.
+
+    Raises:
+        UsageError: there is no such provider.
+        BackendMissingError: the provider, the precision or the threads cannot be had here.
+        ModelError: ONNX Runtime does not load the model.
+        LimitError: there is not enough memory.
+    """
+    route = _route(config)
+    source, label, folder = _source(model)
+    started = time.perf_counter()
+    inner = _create(source, label, session_options(config), route)
+    load_ms = (time.perf_counter() - started) * 1e3
+    _verify(inner, label, route)
+    return Session(inner, _info(inner, config, route, load_ms), label, folder)
+
+
+def session_options(config: SessionConfig) -> ort.SessionOptions:
+    """ONNX Runtime's options for a config, the provider apart."""
+    ort = onnxruntime()
+    options = ort.SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = config.threads
+    options.inter_op_num_threads = 1
+    level = getattr(ort.GraphOptimizationLevel, _LEVELS[config.optimization])
+    options.graph_optimization_level = level
+    # with spinning on, threads still stop when the last run ends: an idle session costs nothing
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "1" if config.spinning else "0"
+    )
+    if config.optimized_model_path is not None:
+        options.optimized_model_filepath = str(config.optimized_model_path)
+    if config.profile_prefix is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(config.profile_prefix)
+    return options
+
+
+def _source(model: Model) -> tuple[str | bytes, str, tempfile.TemporaryDirectory[str] | None]:
+    """What ONNX Runtime reads, how messages call it, and the folder to keep meanwhile."""
+    if isinstance(model, bytes):
+        return model, "the model", None
+    if isinstance(model, ir.Model):
+        return _serialized(model)
+    path = Path(model)
+    if not path.is_file():
+        raise ModelError(f"no file {path}")
+    return str(path), str(path), None
+
+
+def _serialized(
+    model: ir.Model,
+) -> tuple[str | bytes, str, tempfile.TemporaryDirectory[str] | None]:
+    from onnxopt.store import save, serialize
+
+    label = f"model {model.graph.name}" if model.graph.name else "the model"
+    try:
+        return serialize(model), label, None
+    except LimitError:  # beyond one protobuf buffer: weights in a file of their own
+        folder = tempfile.TemporaryDirectory(prefix="onnxopt-")
+        saved = save(model, Path(folder.name) / "model.onnx")
+        return str(saved.path), label, folder
+
+
+def _route(config: SessionConfig) -> _Route:
+    provider = find_provider(config.provider)
+    devices = provider.devices()
+    return _Route(provider, devices, settings_for(provider.name, config, devices))
+
+
+def _create(
+    source: str | bytes, label: str, options: ort.SessionOptions, route: _Route
+) -> ort.InferenceSession:
+    provider = route.provider
+    ort = onnxruntime()
+    arguments: dict[str, Any] = {"enable_fallback": 0}  # or a failed provider becomes the CPU
+    if provider.name != CPU.name:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if route.devices:
+        options.add_provider_for_devices(list(route.devices), dict(route.settings.options))
+    else:
+        arguments["providers"] = _builtin_chain(provider, route.settings.options)
+    try:
+        return ort.InferenceSession(source, options, **arguments)
+    except runtime_errors() as error:
+        if not route.devices and provider.name != CPU.name and not provider.starts():
+            raise _not_started(provider) from error
+        raise load_failure(label, provider.name, error) from error
+
+
+def _builtin_chain(
+    provider: Provider, options: Mapping[str, str]
+) -> list[str | tuple[str, dict[str, str]]]:
+    chain: list[str | tuple[str, dict[str, str]]] = [(provider.execution_provider, dict(options))]
+    if provider.name in ("cuda", "tensorrt"):
+        preload_cuda()
+    if provider.name == "tensorrt":
+        chain.append(("CUDAExecutionProvider", {"use_tf32": "0"}))
+    return chain
+
+
+def _verify(inner: ort.InferenceSession, label: str, route: _Route) -> None:
+    provider = route.provider
+    if provider.execution_provider not in inner.get_providers():
+        raise _not_started(provider)
+    held = inner.get_provider_options().get(provider.execution_provider, {})
+    for key, value in route.settings.options.items():
+        if held.get(key) != value:
+            raise BackendMissingError(f"provider {provider.name} did not take {key}={value}")
+    placement = _placement(inner, provider)
+    if placement and provider.execution_provider not in placement:
+        total = sum(placement.values())
+        raise BackendMissingError(
+            f"provider {provider.name} runs none of the {total} nodes of {label}",
+            todo="use another provider",
+        )
+
+
+def _info(
+    inner: ort.InferenceSession, config: SessionConfig, route: _Route, load_ms: float
+) -> SessionInfo:
+    return SessionInfo(
+        provider=route.provider.name,
+        device=device_kind(route.provider, route.devices),
+        execution_providers=tuple(inner.get_providers()),
+        threads=config.threads,
+        precision=config.precision,
+        optimization=config.optimization,
+        runtime_version=onnxruntime().get_version_string(),
+        load_ms=load_ms,
+        placement=_placement(inner, route.provider),
+        notes=route.settings.notes,
+    )
+
+
+def _placement(inner: ort.InferenceSession, provider: Provider) -> dict[str, int]:
+    """Number of nodes each of ONNX Runtime's providers took; not recorded for the CPU alone."""
+    counts: dict[str, int] = {}
+    if provider.name == CPU.name:
+        return counts
+    for part in inner.get_provider_graph_assignment_info():
+        counts[part.ep_name] = counts.get(part.ep_name, 0) + len(part.get_nodes())
+    return counts
+
+
+def _not_started(provider: Provider) -> BackendMissingError:
+    return BackendMissingError(
+        f"provider {provider.name} does not start: {why_missing(provider)}",
+        todo=install_hint(provider),
+    )

@@ -1,0 +1,147 @@
+"""Runs a model that ONNX Runtime has loaded."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from onnxopt.errors import ModelError, UsageError
+from onnxopt.runtime import values
+from onnxopt.runtime.binding import runtime_errors
+from onnxopt.runtime.config import SessionInfo
+from onnxopt.runtime.failures import run_failure
+from onnxopt.signature import TensorSpec
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
+
+
+class Session:
+    """A model loaded in ONNX Runtime; made by ``open_session``, closed by ``close`` or ``with``.
+
+    Attributes:
+        info: What is in force.
+        inputs: The inputs that must be fed.
+        outputs: All outputs, in order.
+    """
+
+    def __init__(
+        self,
+        inner: ort.InferenceSession,
+        info: SessionInfo,
+        label: str,
+        folder: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        self._inner: ort.InferenceSession | None = inner
+        self._label = label
+        self._folder = folder
+        self._errors = runtime_errors()
+        self.info = info
+        arguments = inner.get_inputs()
+        self.inputs = tuple(values.spec_of(arg) for arg in arguments)
+        self.outputs = tuple(values.spec_of(arg) for arg in inner.get_outputs())
+        defaults = [values.spec_of(arg) for arg in inner.get_overridable_initializers()]
+        self._feedable = {spec.name: spec for spec in (*self.inputs, *defaults)}
+        self._required = [a.name for a in arguments if not str(a.type).startswith("optional")]
+
+    def run(self, feeds: values.Feeds, outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        """Run once.
+
+        Args:
+            feeds: One value for each input; an initializer that is also an input may be fed too.
+            outputs: Names of the wanted outputs; None for all.
+
+        Returns:
+            Arrays by output name; sequences come as lists, maps as dicts.
+
+        Raises:
+            DataError: a name, dtype or shape does not fit the inputs.
+            ModelError: the model fails on these feeds.
+        """
+        names = self._wanted(outputs)
+        return dict(zip(names, self.prepare(feeds, names)(), strict=True)) if names else {}
+
+    def prepare(
+        self, feeds: values.Feeds, outputs: Sequence[str] | None = None
+    ) -> Callable[[], list[Any]]:
+        """Check and convert the feeds once; each call of the result then only runs the model.
+
+        For timing: nothing but ONNX Runtime happens in the call.
+        """
+        inner = self._open()
+        names = self._wanted(outputs)
+        values.check_feeds(feeds, self._feedable, self._required)
+        specs = {spec.name: spec for spec in self.outputs}
+        wanted = [specs[name] for name in names]
+        if values.needs_raw(wanted):
+            return self._guarded(_raw_call(inner, self._ort_values(feeds), wanted))
+        ready = {name: values.to_feed(value, self._feedable[name]) for name, value in feeds.items()}
+        return self._guarded(lambda: list(inner.run(names, ready)))
+
+    def end_profiling(self) -> Path:
+        """Stop profiling and return the file that holds the profile.
+
+        Raises:
+            UsageError: the session was opened without ``profile_prefix``.
+        """
+        path = self._open().end_profiling()
+        if not path:
+            raise UsageError("the session does not profile", "profile_prefix in SessionConfig")
+        return Path(path)
+
+    def close(self) -> None:
+        """Free the model; running it afterwards is a ``UsageError``."""
+        self._inner = None
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _open(self) -> ort.InferenceSession:
+        if self._inner is None:
+            raise UsageError(f"the session of {self._label} is closed")
+        return self._inner
+
+    def _wanted(self, outputs: Sequence[str] | None) -> list[str]:
+        known = [spec.name for spec in self.outputs]
+        if outputs is None:
+            return known
+        for name in outputs:
+            if name not in known:
+                raise UsageError(f"the model has no output {name!r}", f"some of {', '.join(known)}")
+        return list(outputs)
+
+    def _ort_values(self, feeds: values.Feeds) -> dict[str, ort.OrtValue]:
+        for name in feeds:
+            if not self._feedable[name].dtype:
+                found = f"{self._label} mixes bfloat16 or narrower outputs with the input {name}"
+                raise ModelError(found, "dense tensors only beside such outputs")
+        return {n: values.to_ort_value(v, self._feedable[n]) for n, v in feeds.items()}
+
+    def _guarded(self, call: Callable[[], list[Any]]) -> Callable[[], list[Any]]:
+        def run() -> list[Any]:
+            try:
+                return call()
+            except self._errors as error:
+                raise run_failure(self._label, error) from error
+
+        return run
+
+
+def _raw_call(
+    inner: ort.InferenceSession, feeds: dict[str, ort.OrtValue], wanted: Sequence[TensorSpec]
+) -> Callable[[], list[Any]]:
+    """A run whose outputs numpy's own dtypes cannot hold."""
+    names = [spec.name for spec in wanted]
+
+    def call() -> list[Any]:
+        made = inner.run_with_ort_values(names, feeds)
+        return [values.from_ort_value(m, s) for m, s in zip(made, wanted, strict=True)]
+
+    return call

@@ -1,0 +1,66 @@
+"""What to time and how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from onnxopt.errors import UsageError
+from onnxopt.runtime import SessionConfig
+
+Model = Path | str | bytes | ir.Model
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing to time: a model, run in one way.
+
+    Attributes:
+        model: A file, a serialized model or one in memory.
+        name: How results call it; the file's name where empty.
+        session: How to run it; the benchmark's own config where None.
+    """
+
+    model: Model
+    name: str = ""
+    session: SessionConfig | None = None
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """How to measure.
+
+    In every round each candidate gets one turn: it is loaded anew, run a few times, then timed.
+
+    Attributes:
+        session: How to run candidates that do not say it themselves.
+        rounds: Turns of each candidate; the pairs behind a ratio.
+        turn_runs: Least number of timed runs a turn.
+        turn_seconds: Least time of a turn; it is filled with further runs.
+        warmup_runs: Least number of runs before the first turn.
+        warmup_seconds: Longest time to wait until the run time is steady.
+        reload: Whether each turn loads the model anew. How fast a loaded model runs depends by 1
+            to 5 % on where in memory it happens to lie, so without this an interval speaks of
+            the two processes at hand, not of the models.
+        seed: Of the order of turns.
+        timeout_seconds: Longest a load, warm-up or turn may take.
+    """
+
+    session: SessionConfig = field(default_factory=SessionConfig)
+    rounds: int = 12
+    turn_runs: int = 3
+    turn_seconds: float = 0.15
+    warmup_runs: int = 5
+    warmup_seconds: float = 3.0
+    reload: bool = True
+    seed: int = 0
+    timeout_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "turn_runs", "warmup_runs"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}", "a number from 1")
+        if self.timeout_seconds <= 0:
+            raise UsageError(f"timeout_seconds={self.timeout_seconds}", "a time above 0")
