@@ -74,4 +74,7 @@ def _dtype_name(dtype: ir.DataType) -> str:
 
 
 def _dim(dim: int | ir.SymbolicDim) -> int | str | None:
-    return dim if isinstance(dim, int) else dim.value
+    """A size; negative ones, which some exporters write for "any", are unknown."""
+    if isinstance(dim, int):
+        return dim if dim >= 0 else None
+    return dim.value

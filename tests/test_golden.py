@@ -9,23 +9,20 @@ import numpy as np
 import pytest
 
 from onnxopt import registry, store
-from onnxopt.transform import Context, Need
 
 
 @pytest.mark.parametrize("path", golden.cases(), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_golden_case(path: Path) -> None:
     case = golden.read(path)
-    if Need.DATA in case.step.needs:
-        pytest.fail("a pass that needs data has its golden cases in its own test module")
     original = golden.load(case.before, path)
     model = golden.load(case.before, path)
 
-    notes = list(case.step.rewrite(model, Context()))
+    notes = list(case.step.rewrite(model, golden.context(case, original)))
 
     hits = [note for note in notes if note.kind == "applied"]
     refusals = [note.reason for note in notes if note.kind == "refused"]
     expected = golden.load(case.after if case.after is not None else case.before, path)
-    assert store.same_graph(model, expected, tolerance=1e-6) is None
+    assert store.same_graph(model, expected, rtol=1e-6, atol=1e-6) is None
     assert (len(hits) > 0) == (case.after is not None), notes
     if case.applied is not None:
         assert len(hits) == case.applied, notes
@@ -37,7 +34,8 @@ def test_golden_case(path: Path) -> None:
 
 def _assert_same_outputs(case: golden.GoldenCase, original: object, model: object) -> None:
     tolerance = case.step.exactness.tolerance
-    assert tolerance is not None
+    if tolerance is None:
+        return  # what a lossy pass may lose is pinned in its own tests
     for seed in range(2):
         before = golden.outputs_of(original, original, seed)
         after = golden.outputs_of(model, original, seed)

@@ -267,6 +267,8 @@ class TestVerdict:
         assert few.status == "undecided"
         assert few.more_samples == 1
         assert judge(Interval(0, 0, 0, 8), 0.01).status == "inside"
+        assert judge(Interval(0, 0, 0, 7), 0).more_samples == 1
+        assert judge(Interval(np.inf, np.inf, np.inf, 3), 0.01).more_samples is None
 
     @given(
         mean=st.floats(-1, 1), half=st.floats(0, 1), limit=st.floats(0, 1), n=st.integers(1, 500)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnxopt.api.options import Budget
-from onnxopt.compare import Comparison, Criteria
+from onnxopt.comparing import Comparison, Criteria
 from onnxopt.metrics import Verdict, judge, metric
 
 

@@ -9,8 +9,8 @@ from onnxopt import store
 from onnxopt.api.budget import criteria_of
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.workbench import open_data
-from onnxopt.compare import Comparison
-from onnxopt.compare import compare as compare_models
+from onnxopt.comparing import Comparison
+from onnxopt.comparing import compare as compare_models
 from onnxopt.data import Dataset
 from onnxopt.runtime import SessionConfig
 from onnxopt.signature import signature_of

@@ -17,10 +17,10 @@ from onnxopt.api.packaging import GOLDEN_SAMPLES, deltas, exactness_of, golden_s
 from onnxopt.api.quantizing import DEFAULT_QUANTIZE
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.benchmark import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
-from onnxopt.benchmark import Candidate as Entrant
-from onnxopt.benchmark import benchmark as time_candidates
-from onnxopt.compare import Comparison, compare
+from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
+from onnxopt.timing import Candidate as Entrant
+from onnxopt.timing import benchmark as time_candidates
+from onnxopt.comparing import Comparison, compare
 from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer

@@ -12,8 +12,8 @@ from onnxopt import pipeline, store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.benchmark import BenchmarkResult, Candidate, benchmark
-from onnxopt.compare import Comparison, Criteria, Equivalence, compare
+from onnxopt.timing import BenchmarkResult, Candidate, benchmark
+from onnxopt.comparing import Comparison, Criteria, Equivalence, compare
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.transform import StepResult
@@ -103,7 +103,7 @@ def optimize(
 
 def time_both(bench: Workbench, before: ir.Model, after: ir.Model) -> BenchmarkResult:
     """Time two models side by side on the bench's target."""
-    from onnxopt.benchmark import BenchmarkConfig
+    from onnxopt.timing import BenchmarkConfig
 
     candidates = [Candidate(before, "original"), Candidate(after, "result")]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)

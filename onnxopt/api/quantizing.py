@@ -14,8 +14,8 @@ from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.benchmark import BenchmarkResult
-from onnxopt.compare import Comparison, Equivalence, compare
+from onnxopt.timing import BenchmarkResult
+from onnxopt.comparing import Comparison, Equivalence, compare
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe

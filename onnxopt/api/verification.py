@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from onnxopt import pipeline
 from onnxopt.api.workbench import Workbench
-from onnxopt.compare import CheckLimits, Equivalence, check_equivalence, first_difference
+from onnxopt.comparing import CheckLimits, Equivalence, check_equivalence, first_difference
 from onnxopt.data import Dataset, Feeds, candidate_inputs
 from onnxopt.errors import MismatchError, OnnxoptError
 from onnxopt.exactness import Exactness

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.options import RunOptions
-from onnxopt.compare import workable_inputs
+from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Split, open_dataset, split
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig

@@ -1,0 +1,139 @@
+"""Runs reference and candidate in a process of its own: ``python -m onnxopt.comparing.child DIR``.
+
+A model may crash the runtime, never return or take all memory; then only this process goes.
+``DIR`` holds ``request.json`` and the samples; what is being run stands in ``phase.txt`` at every
+moment, and the answer in ``result.json``.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from onnxopt.comparing.agreement import compare_outputs
+from onnxopt.comparing.exchange import read_sample
+from onnxopt.comparing.request import FIXED, PHASE, REQUEST, RESULT, Request
+from onnxopt.comparing.summary import Accumulator
+from onnxopt.data import Sample, SizesSeen
+from onnxopt.errors import DataError, LimitError, OnnxoptError
+from onnxopt.exactness import Tolerance
+from onnxopt.runtime import Session, SessionConfig, open_session
+
+
+def main(folder: Path) -> None:
+    """Answer the request in ``folder``."""
+    request = Request(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+    faulthandler.dump_traceback_later(request.timeout_s, exit=True)
+    try:
+        result = _Run(request, folder).result()
+    except OnnxoptError as error:
+        parts = {"found": error.found, "wanted": error.wanted, "todo": error.todo}
+        result = {"error": type(error).__name__, **parts}
+    (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
+
+
+class _Run:
+    """One request being answered; the models are loaded one after the other."""
+
+    def __init__(self, request: Request, folder: Path) -> None:
+        self._request = request
+        self._folder = folder
+        self._config = SessionConfig(
+            threads=1,
+            optimization=request.optimization,
+            spinning=False,
+        )
+        self._fixed = read_sample(folder, FIXED).feeds
+        self._rejected: list[str] = []
+        self._culprit: int | None = None
+
+    def result(self) -> dict[str, Any]:
+        self._phase("reference", "loading")
+        with open_session(Path(self._request.reference), self._config) as session:
+            expected = self._reference_outputs(session)
+            inputs = tuple(s for s in session.inputs if s.name not in self._fixed)
+        accumulator = Accumulator()
+        try:
+            self._phase("candidate", "loading")
+            with open_session(Path(self._request.candidate), self._config) as session:
+                wanted = [(spec.name, spec.dtype) for spec in inputs]
+                given = [(spec.name, spec.dtype) for spec in session.inputs]
+                if wanted != given:
+                    text = f"takes {_listed(given)}; wanted {_listed(wanted)}"
+                    return self._answer(accumulator, f"the candidate {text}")
+                self._compare(session, expected, accumulator)
+        except LimitError:
+            raise
+        except OnnxoptError as error:
+            return self._answer(Accumulator(), f"candidate: {error}")
+        return self._answer(accumulator, "")
+
+    def _reference_outputs(self, session: Session) -> dict[int, dict[str, Any]]:
+        """Outputs by sample number, of the samples that the reference accepts."""
+        outputs: dict[int, dict[str, Any]] = {}
+        last: OnnxoptError | None = None
+        seen = SizesSeen()
+        for number in range(self._request.samples):
+            if len(outputs) == self._request.enough:
+                break
+            sample = read_sample(self._folder, number)
+            if self._request.selective and not seen.would_gain(sample.feeds):
+                continue
+            self._phase("reference", f"running sample {sample.item}")
+            try:
+                outputs[number] = session.run({**sample.feeds, **self._fixed})
+            except LimitError:
+                raise
+            except OnnxoptError as error:
+                if not self._request.may_reject:
+                    raise DataError(f"sample {sample.item}: {error}") from error
+                self._rejected.append(sample.item)
+                last = error
+            else:
+                seen.add(sample.feeds)
+        if not outputs:
+            raise DataError(
+                f"the original model rejects all {self._request.samples} made-up inputs: {last}",
+                todo="set sizes with --dim or give samples with --data",
+            )
+        return outputs
+
+    def _compare(
+        self, session: Session, expected: dict[int, dict[str, Any]], accumulator: Accumulator
+    ) -> None:
+        limits = self._request.tolerance
+        tolerance = None if limits is None else Tolerance(*limits)
+        for number, outputs in expected.items():
+            sample = read_sample(self._folder, number)
+            self._phase("candidate", f"running sample {sample.item}")
+            found = session.run(_without(sample, self._fixed))
+            excused = self._request.not_comparable
+            agreements = compare_outputs(outputs, found, tolerance, excused)
+            accumulator.add(agreements, sample.item)
+            if self._culprit is None and any(a.verdict == "differ" for a in agreements):
+                self._culprit = number
+
+    def _answer(self, accumulator: Accumulator, failure: str) -> dict[str, Any]:
+        outputs = [asdict(summary) for summary in accumulator.summaries()]
+        found = {"outputs": outputs, "culprit": self._culprit}
+        return {**found, "rejected": self._rejected, "failure": failure}
+
+    def _phase(self, model: str, what: str) -> None:
+        (self._folder / PHASE).write_text(json.dumps([model, what]), encoding="utf-8")
+
+
+def _without(sample: Sample, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in sample.feeds.items() if name not in fixed}
+
+
+def _listed(specs: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{name}: {dtype or '?'}" for name, dtype in specs) or "none"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

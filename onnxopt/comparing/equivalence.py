@@ -1,0 +1,232 @@
+"""Whether a rewritten model still computes the same, tried out in a child with limits."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from onnxopt import errors
+from onnxopt.comparing.exchange import read_sample, write_sample
+from onnxopt.comparing.plain import to_plain
+from onnxopt.comparing.process import Ending, run_limited
+from onnxopt.comparing.randomness import random_outputs
+from onnxopt.comparing.request import FIXED, PHASE, REQUEST, RESULT, Request
+from onnxopt.comparing.summary import OutputSummary
+from onnxopt.data import MAX_PLANS, Dataset, Feeds, Sample, candidate_inputs
+from onnxopt.errors import DataError, LimitError, ModelError, OnnxoptError
+from onnxopt.exactness import Exactness, Tolerance
+from onnxopt.signature import signature_of
+from onnxopt.store import load, save
+
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True)
+class CheckLimits:
+    """How much a check may take.
+
+    Attributes:
+        samples: It looks at this many samples at most.
+        timeout_s: Wall time for both models together.
+        memory_bytes: Resident memory of the child; None for 90 % of what is free.
+    """
+
+    samples: int = 8
+    timeout_s: float = 600.0
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """What a check found.
+
+    Attributes:
+        agrees: Whether every comparable output of every sample agrees.
+        outputs: Each output over all samples.
+        samples: How many were compared.
+        rejected: Items of made-up samples that the reference itself does not take.
+        failure: Why the candidate could not be compared at all; empty where it could.
+        tolerance: What was allowed; None where only structure was judged.
+        culprit: The first sample that differs, for a closer look.
+    """
+
+    agrees: bool
+    outputs: tuple[OutputSummary, ...]
+    samples: int
+    rejected: tuple[str, ...] = ()
+    failure: str = ""
+    tolerance: Tolerance | None = None
+    culprit: Sample | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_comparable(self) -> bool:
+        """False where every output depends on random numbers: agreement then says nothing."""
+        return any(output.verdict != "not-comparable" for output in self.outputs)
+
+    def __str__(self) -> str:
+        if self.failure:
+            return self.failure
+        bad = [output for output in self.outputs if output.verdict == "differ"]
+        if bad:
+            return f"output {bad[0].name} of sample {bad[0].first_bad_item} {bad[0].reason}"
+        noted = [o.name for o in self.outputs if o.verdict == "not-comparable"]
+        rest = f"; not comparable: {', '.join(noted)}" if noted else ""
+        return f"{len(self.outputs) - len(noted)} outputs agree on {self.samples} samples{rest}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON document."""
+        return {
+            "agrees": self.agrees,
+            "outputs": [to_plain(asdict(output)) for output in self.outputs],
+            "samples": self.samples,
+            "rejected": list(self.rejected),
+            "failure": self.failure,
+            "tolerance": None if self.tolerance is None else asdict(self.tolerance),
+        }
+
+
+def check_equivalence(
+    reference: ir.Model | Path,
+    candidate: ir.Model | Path,
+    data: Dataset | Iterable[Feeds] | None,
+    exactness: Exactness,
+    *,
+    limits: CheckLimits = CheckLimits(),
+    fixed: Feeds | None = None,
+) -> Equivalence:
+    """Run both models in a child process and compare their outputs.
+
+    BITWISE is judged with ONNX Runtime's optimisations off; everything runs on one thread of the
+    CPU. For LOSSY only names, types and shapes are judged.
+
+    Args:
+        reference: The model as it was.
+        candidate: The model as it is now.
+        data: Samples or feeds; None makes some up. Of made-up samples those count that the
+            reference takes and whose sizes are new.
+        exactness: What the candidate promises.
+        limits: Time, memory and samples.
+        fixed: Inputs that only the reference still takes, with the value that the candidate has
+            built in.
+
+    Returns:
+        The verdict; a candidate that does not load, fails or crashes does not agree.
+
+    Raises:
+        ModelError: The reference does not load or crashes.
+        DataError: The reference rejects the samples.
+        LimitError: Time or memory ran out; the message names the model that was running.
+    """
+    tolerance = exactness.tolerance
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as name:
+        folder = Path(name)
+        models = [_model_of(reference), _model_of(candidate)]
+        samples, made_up = _samples(data, models[0], limits.samples)
+        count = 0
+        for count, sample in enumerate(samples, 1):
+            write_sample(sample, folder, count - 1)
+        if count == 0:
+            raise DataError("there are no samples to compare with", "at least one")
+        write_sample(Sample(fixed or {}, None, "fixed"), folder, FIXED)
+        request = Request(
+            reference=_path_of(reference, folder, "reference"),
+            candidate=_path_of(candidate, folder, "candidate"),
+            samples=count,
+            enough=limits.samples,
+            selective=made_up,
+            may_reject=made_up,
+            tolerance=None if tolerance is None else (tolerance.atol, tolerance.rtol),
+            optimization="off" if exactness is Exactness.BITWISE else "all",
+            not_comparable=random_outputs(models[1]) | random_outputs(models[0]),
+            timeout_s=limits.timeout_s + _GRACE_S,
+        )
+        (folder / REQUEST).write_text(json.dumps(asdict(request)), encoding="utf-8")
+        return _ask(folder, tolerance, limits)
+
+
+def _ask(folder: Path, tolerance: Tolerance | None, limits: CheckLimits) -> Equivalence:
+    ending = run_limited(
+        ["onnxopt.comparing.child", str(folder)], limits.timeout_s, limits.memory_bytes
+    )
+    model, doing = _phase(folder)
+    if ending.limit:
+        raise LimitError(f"the {model} model took {ending.limit} ({doing})", todo=ending.todo)
+    answer = folder / RESULT
+    if not answer.is_file():
+        return _crashed(ending, model, doing, tolerance)
+    result = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in result:
+        kind = getattr(errors, result["error"])
+        raise kind(result["found"], result["wanted"], result["todo"])
+    outputs = tuple(_summary(output) for output in result["outputs"])
+    culprit = result["culprit"]
+    return Equivalence(
+        agrees=culprit is None and not result["failure"],
+        outputs=outputs,
+        samples=max((output.samples for output in outputs), default=0),
+        rejected=tuple(result["rejected"]),
+        failure=result["failure"],
+        tolerance=tolerance,
+        culprit=None if culprit is None else read_sample(folder, culprit),
+    )
+
+
+def _crashed(ending: Ending, model: str, doing: str, tolerance: Tolerance | None) -> Equivalence:
+    what = f"the {model} model ends the process with {ending.reason} ({doing})"
+    if model == "candidate":
+        return Equivalence(False, (), 0, failure=what, tolerance=tolerance)
+    if model == "reference":
+        raise ModelError(what)
+    raise OnnxoptError(f"the comparing process did not start: {ending.reason}")
+
+
+def _samples(
+    data: Dataset | Iterable[Feeds] | None, reference: ir.Model, most: int
+) -> tuple[Iterable[Sample], bool]:
+    """The samples to try, and whether the reference may reject some."""
+    if data is None:
+        return candidate_inputs(signature_of(reference)), True
+    made_up = bool(getattr(data, "is_random", False))
+    values: Iterable[Sample | Feeds] = data
+    chosen = itertools.islice(values, max(most, MAX_PLANS) if made_up else most)
+    return (_as_sample(value, number) for number, value in enumerate(chosen)), made_up
+
+
+def _as_sample(value: Sample | Feeds, number: int) -> Sample:
+    return value if isinstance(value, Sample) else Sample(value, None, str(number))
+
+
+def _model_of(model: ir.Model | Path) -> ir.Model:
+    return model if isinstance(model, ir.Model) else load(model)
+
+
+def _path_of(model: ir.Model | Path, folder: Path, name: str) -> str:
+    if isinstance(model, Path):
+        return str(model.absolute())
+    path = folder / f"{name}.onnx"
+    save(model, path)
+    return str(path)
+
+
+def _phase(folder: Path) -> tuple[str, str]:
+    """Which model was doing what when the child ended."""
+    path = folder / PHASE
+    if not path.is_file():
+        return "", "starting"
+    try:
+        model, doing = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # killed while writing
+        return "candidate", "between two steps"
+    return model, doing
+
+
+def _summary(values: dict[str, Any]) -> OutputSummary:
+    index = values.pop("first_bad_index")
+    return OutputSummary(**values, first_bad_index=None if index is None else tuple(index))

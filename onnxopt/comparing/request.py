@@ -1,0 +1,41 @@
+"""What parent and child of an equivalence check agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from onnxopt.runtime import OptLevel
+
+REQUEST, RESULT, PHASE = "request.json", "result.json", "phase.txt"
+FIXED = -1
+"""Number of the pseudo-sample that holds the fixed inputs."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the child is asked.
+
+    Attributes:
+        reference: Path of the reference.
+        candidate: Path of the candidate.
+        samples: How many samples lie in the folder.
+        enough: Stop after so many that the reference accepts.
+        selective: Whether to pass over samples whose sizes add nothing to those accepted before.
+        may_reject: Whether the reference may reject samples, as it may those made up.
+        tolerance: ``(atol, rtol)``; None judges structure only.
+        optimization: ONNX Runtime's level.
+        not_comparable: Outputs that differ from run to run, with the reason.
+        timeout_s: After which the child ends itself, should its parent not.
+    """
+
+    reference: str
+    candidate: str
+    samples: int
+    enough: int
+    selective: bool
+    may_reject: bool
+    tolerance: tuple[float, float] | None
+    optimization: OptLevel
+    not_comparable: Mapping[str, str]
+    timeout_s: float

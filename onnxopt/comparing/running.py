@@ -1,0 +1,192 @@
+"""Runs two models over a data set and adds up how they differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from onnxopt.comparing.agreement import OutputAgreement, compare_outputs
+from onnxopt.comparing.comparison import Comparison, Criteria, MetricChange
+from onnxopt.comparing.randomness import random_outputs
+from onnxopt.comparing.summary import Accumulator, OutputSummary
+from onnxopt.data import Dataset, Sample
+from onnxopt.errors import DataError, OnnxoptError
+from onnxopt.exactness import Tolerance
+from onnxopt.metrics import (
+    MIN_SAMPLES,
+    Interval,
+    Verdict,
+    bootstrap_mean,
+    judge,
+    paired_bootstrap,
+)
+from onnxopt.progress import Progress, no_progress
+from onnxopt.runtime import Session, SessionConfig, SessionInfo, open_session
+from onnxopt.store import load
+
+BITWISE = Tolerance(0.0, 0.0)
+
+
+def compare(
+    reference: Path | bytes | ir.Model,
+    candidate: Path | bytes | ir.Model,
+    dataset: Dataset,
+    criteria: Criteria | None = None,
+    *,
+    config: SessionConfig | None = None,
+    candidate_config: SessionConfig | None = None,
+    progress: Progress = no_progress,
+) -> Comparison:
+    """Run both models over the data, one sample at a time, and add up how they differ.
+
+    Args:
+        reference: The model to be measured against.
+        candidate: The other one.
+        dataset: Labelled where the criteria hold a metric.
+        criteria: Tolerance, metric and budget; none by default.
+        config: How to run both. By default one thread of the CPU, without spinning; with
+            ONNX Runtime's optimisations off where the tolerance is zero.
+        candidate_config: How to run the candidate, where that differs.
+        progress: Told about each sample.
+
+    Raises:
+        DataError: The data is empty, does not fit, or lacks labels.
+        ModelError: A model does not load, or fails on a sample.
+    """
+    asked = criteria or Criteria()
+    ours = config or _default_config(asked.tolerance)
+    excused = {**_random_outputs(candidate), **_random_outputs(reference)}
+    with (
+        open_session(reference, ours) as before,
+        open_session(candidate, candidate_config or ours) as after,
+    ):
+        record = _Record(asked, excused)
+        total = len(dataset)
+        for done, sample in enumerate(dataset):
+            progress("compare", done, total)
+            record.add(sample, _run(before, sample, "reference"), _run(after, sample, "candidate"))
+        progress("compare", total, total)
+        return record.comparison(before.info, after.info, dataset)
+
+
+@dataclass
+class _Record:
+    """What was seen so far: sums for each output, a few numbers for each sample."""
+
+    criteria: Criteria
+    excused: dict[str, str]
+    accumulator: Accumulator = field(default_factory=Accumulator)
+    errors: list[float] = field(default_factory=list)
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    samples: int = 0
+
+    def add(self, sample: Sample, expected: dict[str, Any], found: dict[str, Any]) -> None:
+        agreements = compare_outputs(expected, found, self.criteria.tolerance, self.excused)
+        self.accumulator.add(agreements, sample.item)
+        self.samples += 1
+        error = sample_error(agreements)
+        if error is not None:
+            self.errors.append(error)
+        metric = self.criteria.metric
+        if metric is not None:
+            where = f"sample {sample.item}"
+            self.before.append(metric(expected, sample.label, where))
+            self.after.append(metric(found, sample.label, where))
+            self.weights.append(metric.weight(sample.label))
+
+    def comparison(
+        self, reference_run: SessionInfo, candidate_run: SessionInfo, dataset: Dataset
+    ) -> Comparison:
+        if self.samples == 0:
+            raise DataError(f"{dataset.origin} holds no samples", "at least one")
+        outputs = self.accumulator.summaries()
+        change = self._metric_change()
+        fidelity = self._fidelity()
+        return Comparison(
+            samples=self.samples,
+            agrees=all(output.verdict != "differ" for output in outputs),
+            outputs=outputs,
+            fidelity=fidelity,
+            metric=change,
+            verdict=self._verdict(change, fidelity),
+            warnings=(*self._warnings(outputs, dataset), *dataset.notes),
+            criteria=self._plain_criteria(),
+            reference_run=reference_run,
+            candidate_run=candidate_run,
+            dataset=dataset.fingerprint,
+        )
+
+    def _metric_change(self) -> MetricChange | None:
+        metric = self.criteria.metric
+        if metric is None:
+            return None
+        scores = (np.asarray(self.before), np.asarray(self.after))
+        both = np.concatenate(scores)
+        span = metric.span if metric.span is not None else float(both.max() - both.min())
+        change = paired_bootstrap(*scores, weights=self.weights, span=span, seed=self.criteria.seed)
+        before, after = (float(np.average(s, weights=self.weights)) for s in scores)
+        return MetricChange(metric.name, metric.higher_is_better, before, after, change)
+
+    def _fidelity(self) -> Interval | None:
+        if not self.errors:
+            return None
+        if not all(map(math.isfinite, self.errors)):
+            return Interval(math.inf, math.inf, math.inf, len(self.errors))
+        return bootstrap_mean(self.errors, seed=self.criteria.seed)
+
+    def _verdict(self, change: MetricChange | None, fidelity: Interval | None) -> Verdict | None:
+        loss = change.loss if change is not None else fidelity
+        if self.criteria.limit is None or loss is None:
+            return None
+        return judge(loss, self.criteria.limit)
+
+    def _warnings(self, outputs: tuple[OutputSummary, ...], dataset: Dataset) -> list[str]:
+        found = []
+        if self.samples < MIN_SAMPLES:
+            found.append(
+                f"{self.samples} samples are too few to claim anything about accuracy; "
+                f"give {MIN_SAMPLES} or more"
+            )
+        found += [f"{o.name} {o.reason}" for o in outputs if o.verdict == "not-comparable"]
+        return found
+
+    def _plain_criteria(self) -> dict[str, Any]:
+        tolerance, metric = self.criteria.tolerance, self.criteria.metric
+        return {
+            "tolerance": None if tolerance is None else asdict(tolerance),
+            "metric": None if metric is None else metric.name,
+            "limit": self.criteria.limit,
+            "seed": self.criteria.seed,
+        }
+
+
+def sample_error(agreements: tuple[OutputAgreement, ...]) -> float | None:
+    """The worst float output's relative L2 error; of unequal elements where none is float."""
+    comparable = [a for a in agreements if a.verdict != "not-comparable"]
+    floats = [a.relative_l2 for a in comparable if a.relative_l2 is not None]
+    return max(floats or [a.mismatch for a in comparable], default=None)
+
+
+def _run(session: Session, sample: Sample, role: str) -> dict[str, Any]:
+    try:
+        return session.run(sample.feeds)
+    except OnnxoptError as error:
+        raise type(error)(
+            f"{role}, sample {sample.item}: {error.found}", error.wanted, error.todo
+        ) from error
+
+
+def _random_outputs(model: Path | bytes | ir.Model) -> dict[str, str]:
+    return random_outputs(model if isinstance(model, ir.Model) else load(model))
+
+
+def _default_config(tolerance: Tolerance | None) -> SessionConfig:
+    plain = SessionConfig(threads=1, spinning=False)
+    return replace(plain, optimization="off") if tolerance == BITWISE else plain

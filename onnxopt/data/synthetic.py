@@ -1,0 +1,177 @@
+"""Makes up inputs from a signature, for checks that need some input and no meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnxopt.data.dataset import Feeds, Sample, SourceDataset, digest
+from onnxopt.data.sizes import Sizes, SizesSeen, dimension_key, size_plans
+from onnxopt.errors import DataError, LimitError
+from onnxopt.signature import Signature, TensorSpec
+
+SAMPLES = 4
+_ENOUGH_PLANS = 2
+_MAX_ELEMENTS = 1 << 28
+_WORDS = np.array(["alpha", "beta", "gamma delta", "x1", ""])
+_PIXEL_RANK = 3
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSource:
+    """Random inputs; sample ``i`` depends on seed and ``i`` alone and has sizes ``i mod plans``.
+
+    Floats are standard normal, integers below 2 (so that they are valid indices and masks),
+    images of uint8 take all values, strings are a few short words.
+    """
+
+    signature: Signature
+    plans: tuple[Sizes, ...]
+    seed: int
+    samples: int
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    origin: str = "random"
+    notes: tuple[str, ...] = ("inputs are random: outputs say nothing about accuracy",)
+    is_random: bool = True
+
+    @cached_property
+    def items(self) -> Sequence[str]:
+        """Each sample is its own item."""
+        return tuple(map(str, range(self.samples)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over signature, sizes, ranges, seed and number."""
+        plans = [sorted(plan.items()) for plan in self.plans]
+        inputs = [str(spec) for spec in self.signature.inputs]
+        return digest("random", inputs, plans, sorted(self.ranges.items()), self.seed, self.samples)
+
+    def read(self, indices: Sequence[int] | None) -> Iterator[Sample]:
+        """The samples at these positions, in this order; all of them for None."""
+        for index in range(self.samples) if indices is None else indices:
+            yield Sample(self._feeds(index), None, str(index))
+
+    def _feeds(self, index: int) -> Feeds:
+        generator = np.random.default_rng([self.seed, index])
+        sizes = self.plans[index % len(self.plans)]
+        return {spec.name: self._array(spec, sizes, generator) for spec in self.signature.inputs}
+
+    def _array(
+        self, spec: TensorSpec, sizes: Sizes, generator: np.random.Generator
+    ) -> npt.NDArray[Any]:
+        if not spec.dtype or spec.shape is None:
+            raise DataError(f"input {spec} cannot be made up", todo="give samples with --data")
+        shape = tuple(
+            dim if isinstance(dim, int) else sizes[dimension_key(spec, axis)]
+            for axis, dim in enumerate(spec.shape)
+        )
+        if np.prod(shape, dtype=object) > _MAX_ELEMENTS:
+            raise LimitError(f"input {spec} would have shape {shape}", todo="give --dim or --data")
+        if spec.dtype == "string":
+            return np.asarray(generator.choice(_WORDS, size=shape))
+        return _numbers(np.dtype(spec.dtype), shape, generator, self.ranges.get(spec.name))
+
+
+def synthesize(
+    signature: Signature,
+    *,
+    dims: Sizes | None = None,
+    seed: int = 0,
+    samples: int = SAMPLES,
+    ranges: Mapping[str, tuple[int, int]] | None = None,
+) -> SourceDataset:
+    """Random inputs for a model, alternating between two sizes of each open dimension.
+
+    Args:
+        signature: Of the model.
+        dims: Sizes by symbolic name or ``input:axis``; these do not vary.
+        seed: Of the generator.
+        samples: How many.
+        ranges: For integer inputs, lowest value and the one above the highest.
+
+    Raises:
+        DataError: An input has no known rank or type, or is no tensor.
+        UsageError: ``dims`` names no open dimension.
+    """
+    plans = size_plans(signature, dims or {})[:_ENOUGH_PLANS]
+    return SourceDataset(SyntheticSource(signature, plans, seed, samples, dict(ranges or {})))
+
+
+def candidate_inputs(
+    signature: Signature, *, dims: Sizes | None = None, seed: int = 0
+) -> SourceDataset:
+    """One sample for each plan of sizes worth trying, most promising first, and at least two.
+
+    For whoever runs the original model anyway and leaves out the samples that it rejects.
+
+    Raises:
+        DataError: An input has no known rank or type, or is no tensor.
+        UsageError: ``dims`` names no open dimension.
+    """
+    plans = size_plans(signature, dims or {})
+    return SourceDataset(SyntheticSource(signature, plans, seed, max(len(plans), _ENOUGH_PLANS)))
+
+
+def synthesize_workable(
+    signature: Signature,
+    accepts: Callable[[Feeds], str | None],
+    *,
+    dims: Sizes | None = None,
+    seed: int = 0,
+    samples: int = SAMPLES,
+) -> SourceDataset:
+    """Like ``synthesize``, with sizes that the model really takes, two for each open dimension
+    as far as it lets them vary.
+
+    Args:
+        signature: Of the model.
+        accepts: Runs the original model; gives None where it works, else its complaint.
+        dims: Sizes by symbolic name or ``input:axis``; these do not vary.
+        seed: Of the generator.
+        samples: How many.
+
+    Raises:
+        DataError: The model takes none of them; the message tells its complaint.
+        UsageError: ``dims`` names no open dimension.
+    """
+    workable: list[Sizes] = []
+    complaint: str | None = None
+    seen = SizesSeen()
+    plans = size_plans(signature, dims or {})
+    for plan in plans:
+        feeds = next(SyntheticSource(signature, (plan,), seed, 1).read(None)).feeds
+        if not seen.would_gain(feeds):
+            continue
+        refusal = accepts(feeds)
+        complaint = complaint or refusal
+        if refusal is None:
+            workable.append(plan)
+            seen.add(feeds)
+    if not workable:
+        raise DataError(
+            f"the model rejects all {len(plans)} made-up input sizes: {complaint}",
+            todo="set sizes with --dim or give samples with --data",
+        )
+    return SourceDataset(SyntheticSource(signature, tuple(workable), seed, samples))
+
+
+def _numbers(
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    generator: np.random.Generator,
+    limits: tuple[int, int] | None,
+) -> npt.NDArray[Any]:
+    if limits is None and dtype.kind in "fcV" and not _is_small_integer(dtype):
+        return generator.standard_normal(shape, dtype=np.float32).astype(dtype)
+    pixels = dtype == np.uint8 and len(shape) >= _PIXEL_RANK
+    low, high = limits or ((0, 256) if pixels else (0, 2))
+    return generator.integers(low, high, shape).astype(dtype)
+
+
+def _is_small_integer(dtype: np.dtype[Any]) -> bool:
+    return dtype.name.startswith(("int", "uint"))

@@ -1,0 +1,51 @@
+"""The public interface: what there is, its signatures, and that no module hides a verb."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import onnxopt
+
+SIGNATURES = {
+    "benchmark": "(models, *, data, config, samples, options)",
+    "compare": "(reference, candidate, *, data, budget, session, options)",
+    "inspect": "(model)",
+    "load": "(source)",
+    "optimize": "(model, output, *, recipe, data, options, observer)",
+    "package": "(model, output, *, data, options, force)",
+    "quantize": "(model, output, *, data, recipe, budget, options, observer)",
+    "save": "(model, path)",
+    "verify": "(folder)",
+}
+
+
+def spelled(function: object) -> str:
+    words = []
+    for parameter in inspect.signature(function).parameters.values():  # type: ignore[arg-type]
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        words.append(parameter.name)
+    return f"({', '.join(words)})"
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures_are_pinned(name: str) -> None:
+    assert spelled(getattr(onnxopt, name)) == SIGNATURES[name]
+
+
+def test_no_module_hides_a_verb() -> None:
+    for info in pkgutil.walk_packages(onnxopt.__path__, "onnxopt."):
+        if not info.name.endswith(("__main__", "runner")):
+            importlib.import_module(info.name)
+    for name in onnxopt.__all__:
+        assert callable(getattr(onnxopt, name)), name
+
+
+def test_everything_listed_is_there_and_nothing_else() -> None:
+    assert set(dir(onnxopt)) == set(onnxopt.__all__) == {*SIGNATURES, "Budget", "RunOptions"}
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = onnxopt.nonsense
