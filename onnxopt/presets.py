@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+_CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
+_MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
+_FUSE = "fuse-conv-bn | recognize-hard-sigmoid | recognize-hard-swish | fuse-conv-affine"
+
 PRESETS = MappingProxyType(
     {
-        "clean": "(eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers)",
+        "clean": f"({_CLEAN})",
+        "exact": (
+            "freeze-default-inputs | "
+            f"({_CLEAN} | fold-constants | infer-shapes | {_MERGE} | {_FUSE})"
+        ),
     }
 )
-"""Recipe word → the recipe it stands for. Aimed ones come from the target (``exact_recipe``)."""
+"""Recipe word → the recipe it stands for; targets add what suits their kernels."""

@@ -17,14 +17,14 @@ from onnxopt.api.packaging import GOLDEN_SAMPLES, deltas, exactness_of, golden_s
 from onnxopt.api.quantizing import DEFAULT_QUANTIZE
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
-from onnxopt.timing import Candidate as Entrant
-from onnxopt.timing import benchmark as time_candidates
 from onnxopt.comparing import Comparison, compare
 from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer
 from onnxopt.recipe import Recipe
+from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
+from onnxopt.timing import Candidate as Entrant
+from onnxopt.timing import benchmark as time_candidates
 from onnxopt.transform import StepResult
 
 AS_SHIPPED = "as-shipped"
@@ -193,10 +193,11 @@ def _make(
     bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
 ) -> list[_Made]:
     original = _Made(AS_SHIPPED, bench.model, Recipe(()), ())
-    exact = pipeline.run(bench.model, bench.recipe(None), bench.context, observer)
-    verify_result(bench, bench.model, exact)
-    verified = _judged(bench, Budget(), _Made(EXACT, exact.model, exact.recipe, exact.results))
+    best = pipeline.run(bench.model, bench.exact_float, bench.context, observer)
+    verify_result(bench, bench.model, best)
+    verified = _judged(bench, budget, _Made(EXACT, best.model, best.recipe, best.results))
     made = [original, replace(verified, fits=True, verdict="computes the same, verified")]
+    exact = pipeline.run(bench.model, bench.exact, bench.context)
     for name, recipe in plan.recipes.items():
         result = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
         verify_result(bench, exact.model, result)

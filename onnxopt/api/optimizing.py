@@ -12,10 +12,10 @@ from onnxopt import pipeline, store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.timing import BenchmarkResult, Candidate, benchmark
 from onnxopt.comparing import Comparison, Criteria, Equivalence, compare
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.timing import BenchmarkResult, Candidate, benchmark
 from onnxopt.transform import StepResult
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
@@ -89,7 +89,8 @@ def optimize(
         OnnxoptError: The model, data, recipe or target cannot be used.
     """
     bench = Workbench.open(model, data, options or RunOptions())
-    result = pipeline.run(bench.model, bench.recipe(recipe), bench.context, observer)
+    chain = bench.exact_float if recipe is None else bench.recipe(recipe)
+    result = pipeline.run(bench.model, chain, bench.context, observer)
     equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None
     comparison = _comparison(bench, result) if not result.exactness.is_exact else None
     timing = time_both(bench, bench.model, result.model) if bench.options.measure else None

@@ -14,11 +14,11 @@ from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.timing import BenchmarkResult
 from onnxopt.comparing import Comparison, Equivalence, compare
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import StepResult
 
 QuantizeVerdict = Literal["int8", "kept-float"]
@@ -107,7 +107,7 @@ def quantize(
     parts = bench.data
     if parts is None or not len(parts.calibration) or not len(parts.test):
         raise DataError("too little data to quantize", "samples to calibrate and to compare with")
-    exact = pipeline.run(bench.model, bench.recipe(None), bench.context, observer)
+    exact = pipeline.run(bench.model, bench.exact, bench.context, observer)
     equivalence = verify_result(bench, bench.model, exact) if bench.options.verify else None
     quantized = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
     if bench.options.verify:
@@ -121,14 +121,25 @@ def quantize(
         progress=bench.options.progress,
     )
     fits, why = allows(comparison, budget)
+    if not quantized.changed:
+        fits, why = False, "no quantizing step found anything worth its while"
     timing = None
     if fits and bench.options.measure:
-        timing = time_both(bench, exact.model, quantized.model)
+        float_model = _float_model(bench, observer)
+        timing = time_both(bench, float_model, quantized.model)
         if timing.ratios[0].speedup < 1:
             fits, why = False, f"int8 runs at {timing.ratios[0].speedup:.2f}× the exact float model"
-    ships = quantized.model if fits else exact.model
+    ships = quantized.model if fits else _float_model(bench, observer)
     saved = store.save(ships, Path(output)) if output is not None else None
     verdict: QuantizeVerdict = "int8" if fits else "kept-float"
     return QuantizeResult(
         ships, verdict, why, exact, quantized, equivalence, comparison, timing, saved
     )
+
+
+def _float_model(bench: Workbench, observer: Observer | None) -> ir.Model:
+    """What ships where int8 does not: all that is exact, verified."""
+    result = pipeline.run(bench.model, bench.exact_float, bench.context, observer)
+    if bench.options.verify:
+        verify_result(bench, bench.model, result)
+    return result.model

@@ -9,12 +9,12 @@ from pathlib import Path
 from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.workbench import open_data
-from onnxopt.timing import BenchmarkConfig, BenchmarkResult
-from onnxopt.timing import benchmark as time_candidates
 from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Feeds
 from onnxopt.errors import UsageError
 from onnxopt.signature import signature_of
+from onnxopt.timing import BenchmarkConfig, BenchmarkResult
+from onnxopt.timing import benchmark as time_candidates
 
 _SAMPLES = 1
 

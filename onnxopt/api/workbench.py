@@ -84,12 +84,20 @@ class Workbench:
             optimization=settings.optimization,
         )
 
-    def recipe(self, recipe: str | Recipe | None) -> Recipe:
-        """The asked recipe, or the target's exact one."""
+    @property
+    def exact(self) -> Recipe:
+        """The target's exact recipe: where quantization starts from."""
+        return Recipe.parse(self.target.exact_recipe)
+
+    @property
+    def exact_float(self) -> Recipe:
+        """The same with what only float kernels like: for models that stay in float."""
+        return self.exact.then(Recipe.parse(self.target.float_recipe))
+
+    def recipe(self, recipe: str | Recipe) -> Recipe:
+        """A recipe out of its text."""
         if isinstance(recipe, Recipe):
             return recipe
-        if recipe is None:
-            return Recipe.parse(self.target.exact_recipe)
         return Recipe.parse(recipe, allow_foreign=self.options.allow_foreign)
 
     def some_feeds(self, count: int = _TIMED_SAMPLES) -> list[Mapping[str, Any]]:

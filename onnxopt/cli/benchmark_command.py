@@ -12,7 +12,7 @@ from onnxopt.cli.options import dim_option, run_options
 from onnxopt.cli.settings import Settings, with_settings
 
 if TYPE_CHECKING:
-    from onnxopt.benchmark import BenchmarkResult
+    from onnxopt.timing import BenchmarkResult
 
 
 @click.command("benchmark")
@@ -42,7 +42,7 @@ def command(
 ) -> None:
     """Time MODELS, interleaved, each in a process of its own; ratios are over the first."""
     from onnxopt import api
-    from onnxopt.benchmark import BenchmarkConfig
+    from onnxopt.timing import BenchmarkConfig
     from onnxopt.cli.watch import watching
     from onnxopt.runtime import SessionConfig
 

@@ -19,7 +19,7 @@ from onnxopt.cli.settings import Settings, with_settings
 from onnxopt.errors import BudgetError
 
 if TYPE_CHECKING:
-    from onnxopt.compare import Comparison
+    from onnxopt.comparing import Comparison
 
 
 @click.command("compare")

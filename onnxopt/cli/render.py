@@ -13,8 +13,8 @@ from onnxopt.guard import printable
 
 if TYPE_CHECKING:
     from onnxopt.api import Delivered, Delivery
-    from onnxopt.benchmark import BenchmarkResult, Ratio
-    from onnxopt.compare import Comparison
+    from onnxopt.timing import BenchmarkResult, Ratio
+    from onnxopt.comparing import Comparison
     from onnxopt.store import SavedModel
 
 

@@ -111,8 +111,9 @@ def test_quantize_reports_what_it_costs(
     model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "int8.onnx"
-    words = ("quantize", model, "-o", output, "--data", data, "--max-error", "0.5", "--no-cache")
-    done = cli.run(capsys, *words, "--json")
+    recipe = "quantize-static{placement=all}"
+    words = ("quantize", model, "-o", output, "--data", data, "--recipe", recipe)
+    done = cli.run(capsys, *words, "--max-error", "0.5", "--no-cache", "--json")
     assert done.code == 0, done.err
     assert done.json["verdict"] == "int8"
     assert 0 < done.json["comparison"]["fidelity"]["mean"] < 0.5
@@ -130,6 +131,15 @@ def test_quantize_keeps_float_where_the_budget_says_so(
     assert "verdict: kept-float" in done.out
     ops = {node.op_type for node in store.load(output).graph}
     assert "QuantizeLinear" not in ops
+
+
+def test_quantize_keeps_float_where_nothing_is_gained(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("quantize", model, "-o", tmp_path / "o.onnx", "--data", data)
+    done = cli.run(capsys, *words)
+    assert done.code == 0
+    assert "kept-float (no quantizing step found anything worth its while)" in done.out
 
 
 def test_compare_judges_a_budget(
