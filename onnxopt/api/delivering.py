@@ -264,7 +264,7 @@ def _content(
         recipe=str(shipped.recipe),
         steps=deltas(shipped.steps),
         samples=golden_samples(shipped.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
-        data=data.calibration.origin if data else None,
+        data=Path(data.calibration.origin).name if data else None,
         data_fingerprint=data.calibration.fingerprint if data else None,
         versions=versions(),
         measured={

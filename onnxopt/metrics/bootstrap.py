@@ -33,7 +33,9 @@ class Interval:
     confidence: float = 0.95
 
     def __neg__(self) -> Interval:
-        return Interval(-self.mean, -self.high, -self.low, self.samples, self.confidence)
+        return Interval(
+            0.0 - self.mean, 0.0 - self.high, 0.0 - self.low, self.samples, self.confidence
+        )
 
 
 def paired_bootstrap(
