@@ -6,14 +6,15 @@ from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
 _MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
-_FUSE = "fuse-conv-bn | recognize-hard-sigmoid | recognize-hard-swish | fuse-conv-affine"
+_RECOGNIZE = "recognize-hard-sigmoid | recognize-hard-swish"
+_FUSE = "fuse-conv-bn | fuse-conv-affine | factor-gated-residual"
 
 PRESETS = MappingProxyType(
     {
         "clean": f"({_CLEAN})",
         "exact": (
             "freeze-default-inputs | "
-            f"({_CLEAN} | fold-constants | infer-shapes | {_MERGE} | {_FUSE})"
+            f"({_CLEAN} | fold-constants | infer-shapes | {_MERGE} | {_RECOGNIZE} | {_FUSE})"
         ),
     }
 )

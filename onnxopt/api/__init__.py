@@ -10,10 +10,11 @@ from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
 from onnxopt.api.quantizing import QuantizeResult, quantize
 from onnxopt.api.timing import benchmark
-from onnxopt.api.workbench import held_out
+from onnxopt.api.workbench import DataSource, held_out
 
 __all__ = [
     "Budget",
+    "DataSource",
     "DeliverPlan",
     "Delivered",
     "Delivery",
@@ -25,6 +26,7 @@ __all__ = [
     "allows",
     "benchmark",
     "compare",
+    "default_plan",
     "deliver",
     "held_out",
     "inspect",

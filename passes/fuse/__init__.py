@@ -1,1 +1,1 @@
-"""Rewrites that are exact up to rounding; some are aimed at what a target fuses."""
+"""Passes that merge nodes into fewer, exact up to rounding."""

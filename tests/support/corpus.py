@@ -1,4 +1,4 @@
-"""The models that come with the onnx package: every op of the standard, and a few whole networks."""
+"""The models that come with the onnx package: every op of the standard, a few whole networks."""
 
 from __future__ import annotations
 

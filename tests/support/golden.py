@@ -17,7 +17,8 @@ from onnxopt.data import synthesize
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.signature import signature_of
-from onnxopt.transform import Pass
+from onnxopt.targets import load_target
+from onnxopt.transform import Context, Need, Pass
 
 FOLDER = Path(__file__).parent.parent / "golden"
 
@@ -63,6 +64,15 @@ def read(path: Path) -> GoldenCase:
         before=before,
         after=after if separator else None,
     )
+
+
+def context(case: GoldenCase, model: ir.Model) -> Context:
+    """What the case's pass needs: a fixed target, and four made-up samples."""
+    needs = case.step.needs
+    if not needs & {Need.DATA, Need.TARGET}:
+        return Context()
+    samples = synthesize(signature_of(model), dims={}, seed=0, samples=4)
+    return Context(target=load_target("x64-vnni"), calibration=samples)
 
 
 def outputs_of(model: ir.Model, reference: ir.Model, seed: int) -> dict[str, np.ndarray]:

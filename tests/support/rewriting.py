@@ -53,6 +53,4 @@ def assert_same_names_mean_same_tensors(
         assert value.name in new
     for name in old.keys() & new.keys():
         scale = max(1.0, float(np.abs(old[name]).max(initial=0.0)))
-        np.testing.assert_allclose(
-            new[name], old[name], rtol=rtol, atol=atol * scale, err_msg=name
-        )
+        np.testing.assert_allclose(new[name], old[name], rtol=rtol, atol=atol * scale, err_msg=name)
