@@ -76,13 +76,14 @@ def check(model: ir.Model, limits: Limits = DEFAULT_LIMITS) -> None:
     within("levels of functions and subgraphs", total.depth, limits.depth, "depth")
 
 
-def printable(name: str) -> str:
-    """``name`` with control, formatting and other unprintable characters escaped, so that a
-    terminal shows it and never obeys it.
+def printable(name: str, limit: int = 1000) -> str:
+    """``name`` as a terminal may show it: control, formatting and other unprintable characters are
+    escaped, and what is longer than ``limit`` characters is cut.
     """
-    if name.isprintable():
-        return name
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    shown = name if len(name) <= limit else f"{name[:limit]}..."
+    if shown.isprintable():
+        return shown
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
 
 
 @dataclass

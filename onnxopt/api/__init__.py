@@ -2,7 +2,7 @@
 
 from onnxopt.api.budget import allows
 from onnxopt.api.comparing import compare
-from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, deliver
+from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, default_plan, deliver
 from onnxopt.api.job import Job, load_job, run_job
 from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize

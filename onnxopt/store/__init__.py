@@ -1,0 +1,25 @@
+"""Models in and out: safe load, atomic and deterministic save, text, hashes, comparison.
+
+Everything is done once and in one place: bytes are checked where they enter (``load``), and a
+model in memory is trusted from then on.
+"""
+
+from onnxopt.store.compare import same_graph
+from onnxopt.store.encode import serialize
+from onnxopt.store.hashes import content_hash, structural_hash
+from onnxopt.store.load import Source, load
+from onnxopt.store.save import SavedModel, save
+from onnxopt.store.text import from_text, to_text
+
+__all__ = [
+    "SavedModel",
+    "Source",
+    "content_hash",
+    "from_text",
+    "load",
+    "same_graph",
+    "save",
+    "serialize",
+    "structural_hash",
+    "to_text",
+]
