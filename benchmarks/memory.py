@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -37,8 +36,8 @@ from onnxopt import api
 api.optimize(sys.argv[1], sys.argv[2], options=api.RunOptions())
 """
 _REPORT = """
-import json, resource
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+from onnxopt.timing.memory import peak_rss_bytes
+print(peak_rss_bytes())
 """
 
 
@@ -48,7 +47,7 @@ def peak_mb(code: str, *arguments: object) -> tuple[float, float]:
     start = time.perf_counter()
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds = time.perf_counter() - start
-    return json.loads(done.stdout.splitlines()[-1]) * 1024 / 1e6, seconds
+    return int(done.stdout.splitlines()[-1]) / 1e6, seconds
 
 
 def large_model(path: Path, megabytes: int) -> int:

@@ -176,7 +176,10 @@ class Editor:
             graph.insert_before(anchor, node)
             return value
         value = ir.Value(
-            name=fresh, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=fresh,
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(tensor.dtype),
+            const_value=tensor,
         )
         graph.register_initializer(value)
         return value

@@ -1,4 +1,4 @@
-"""Every golden case, and that every pass has at least one hit and one refusal or no-op among them."""
+"""Every golden case, and that every pass has at least one hit and one case it leaves alone."""
 
 from __future__ import annotations
 

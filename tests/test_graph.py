@@ -9,7 +9,8 @@ from onnxopt import graph, store
 from onnxopt.graph import Editor
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[2] x, float[2] free) => (float[2] y, float[2] z) <float[2] w = {1, 2}, float[2] free = {0, 0}>
+g (float[2] x, float[2] free) => (float[2] y, float[2] z)
+<float[2] w = {1, 2}, float[2] free = {0, 0}>
 { a = Relu(x)  y = Add(a, w)  b = Mul(x, free)  z = Identity(b) }"""
 
 

@@ -42,9 +42,9 @@ def command(
 ) -> None:
     """Time MODELS, interleaved, each in a process of its own; ratios are over the first."""
     from onnxopt import api
-    from onnxopt.timing import BenchmarkConfig
     from onnxopt.cli.watch import watching
     from onnxopt.runtime import SessionConfig
+    from onnxopt.timing import BenchmarkConfig
 
     session = SessionConfig(
         provider=provider,

@@ -13,9 +13,9 @@ from onnxopt.guard import printable
 
 if TYPE_CHECKING:
     from onnxopt.api import Delivered, Delivery
-    from onnxopt.timing import BenchmarkResult, Ratio
     from onnxopt.comparing import Comparison
     from onnxopt.store import SavedModel
+    from onnxopt.timing import BenchmarkResult, Ratio
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxopt.timing.config import Model
 from onnxopt.errors import ModelError
+from onnxopt.timing.config import Model
 
 
 def on_disk(model: Model, folder: Path) -> Path:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from onnxopt.timing.ratio import Ratio, paired_speedup
 from onnxopt.errors import UsageError
 from onnxopt.runtime import Environment
+from onnxopt.timing.ratio import Ratio, paired_speedup
 
 
 @dataclass(frozen=True)

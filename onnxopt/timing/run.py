@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from onnxopt.errors import BackendMissingError, UsageError
+from onnxopt.progress import Progress, no_progress
+from onnxopt.runtime import SessionConfig, environment
 from onnxopt.timing.child import Child
 from onnxopt.timing.config import BenchmarkConfig, Candidate, Model
 from onnxopt.timing.feeds import Feeds, save_feeds
 from onnxopt.timing.files import model_size_bytes, on_disk
 from onnxopt.timing.measurement import BenchmarkResult, Latency, Measurement, ratio_of
-from onnxopt.errors import BackendMissingError, UsageError
-from onnxopt.progress import Progress, no_progress
-from onnxopt.runtime import SessionConfig, environment
 
 _WORKER = "onnxopt.timing.worker"
 IN_MEMORY = "(in memory)"

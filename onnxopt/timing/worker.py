@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from onnxopt.timing.feeds import load_feeds
-from onnxopt.timing.memory import peak_rss_bytes
 from onnxopt.errors import OnnxoptError
 from onnxopt.runtime import Session, SessionConfig, SessionInfo, open_session
+from onnxopt.timing.feeds import load_feeds
+from onnxopt.timing.memory import peak_rss_bytes
 
 _WINDOW = 5
 _STEADY = 0.03

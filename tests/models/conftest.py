@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from onnxopt_models.catalog import Catalog, Wheel, WheelFile
 
 CONTENT = {"pkg/model.onnx": b"not really a model", "pkg/labels.json": b"[]"}

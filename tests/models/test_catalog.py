@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib import resources
 
 import pytest
-from onnxopt_models.catalog import Asset, EmbeddedModel, ZooModel, load_catalog, parse_catalog
-from onnxopt_models.tasks import TASKS, find_task
 
 from onnxopt.errors import DataError, UsageError
+from onnxopt_models.catalog import Asset, EmbeddedModel, ZooModel, load_catalog, parse_catalog
+from onnxopt_models.tasks import TASKS, find_task
 
 HASH = "0" * 64
 WHEEL = f"""

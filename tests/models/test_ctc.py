@@ -8,11 +8,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from onnxopt_models.tasks import pp_ocr_rec
-from onnxopt_models.tasks.ctc import character_error_rate, charset, exact_match, read_text
 
 from onnxopt.errors import DataError, ModelError
 from onnxopt.metrics import Metric, metric
+from onnxopt_models.tasks import pp_ocr_rec
+from onnxopt_models.tasks.ctc import character_error_rate, charset, exact_match, read_text
 
 CHARACTERS = ("", "a", "b", "c", " ")
 

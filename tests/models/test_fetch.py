@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from onnxopt.errors import BackendMissingError, ModelError, UsageError
 from onnxopt_models import fetch as fetching
 from onnxopt_models.catalog import Wheel
 from onnxopt_models.fetch import default_cache_dir, fetch, fetch_all
-
-from onnxopt.errors import BackendMissingError, ModelError, UsageError
 
 from .conftest import CONTENT, FakeWheel, MakeWheel
 

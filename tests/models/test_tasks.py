@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import ImageFont
+
+from onnxopt.errors import BackendMissingError, DataError, UsageError
+from onnxopt.progress import no_progress
 from onnxopt_models.tasks import find_task, pp_ocr_det, pp_ocr_rec, text_sources
 from onnxopt_models.tasks import task as task_module
 from onnxopt_models.tasks.folder import Arrays, Description, build_folder
 from onnxopt_models.tasks.render import LineRenderer, Look, bgr_planes, draw_look
 from onnxopt_models.tasks.task import Request, Split
 from onnxopt_models.tasks.text_sources import deal, source_words
-from PIL import ImageFont
-
-from onnxopt.errors import BackendMissingError, DataError, UsageError
-from onnxopt.progress import no_progress
 
 WORDS = tuple(f"word{chr(97 + i)}{chr(97 + j)}" for i in range(20) for j in range(20))
 PLAIN = Look(

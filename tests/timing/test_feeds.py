@@ -6,8 +6,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from onnxopt.timing.feeds import load_feeds, save_feeds
 from onnxopt.errors import DataError
+from onnxopt.timing.feeds import load_feeds, save_feeds
 
 
 def test_every_dtype_survives_the_way(tmp_path: Path) -> None:
