@@ -83,6 +83,9 @@ def session_options(config: SessionConfig) -> ort.SessionOptions:
     options.add_session_config_entry(
         "session.intra_op.allow_spinning", "1" if config.spinning else "0"
     )
+    if config.optimization == "off":
+        # a kernel that repacks constant weights adds in another order than one that cannot
+        options.add_session_config_entry("session.disable_prepacking", "1")
     if config.optimized_model_path is not None:
         options.optimized_model_filepath = str(config.optimized_model_path)
     if config.profile_prefix is not None:

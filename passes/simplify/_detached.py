@@ -1,0 +1,61 @@
+"""A model's proto without its weights, for the C++ side of the onnx package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import onnx
+import onnx_ir as ir
+
+from onnxopt import graph as edit
+
+_KEPT_BYTES = 1024
+
+
+def detached_proto(model: ir.Model) -> onnx.ModelProto:
+    """Serialize a model with every tensor above 1 KiB reduced to its name, type and shape.
+
+    What is smaller keeps its data, because shapes, axes and scales stand there. The model is
+    changed while this runs and restored before it returns.
+    """
+    with ExitStack() as stack:
+        for graph in edit.all_graphs(model):
+            for value in graph.initializers.values():
+                stack.enter_context(_without_data(value))
+            for node in graph:
+                for name, attr in list(node.attributes.items()):
+                    if attr.type == ir.AttributeType.TENSOR and not attr.is_ref():
+                        stack.enter_context(_without_tensor(node, name, attr))
+        return ir.to_proto(model)
+
+
+@contextmanager
+def _without_data(value: ir.Value) -> Iterator[None]:
+    tensor = value.const_value
+    if tensor is not None:
+        value.const_value = _stand_in(tensor)
+    try:
+        yield
+    finally:
+        value.const_value = tensor
+
+
+@contextmanager
+def _without_tensor(node: ir.Node, name: str, attr: ir.Attr) -> Iterator[None]:
+    node.attributes[name] = ir.AttrTensor(name, _stand_in(attr.as_tensor()))
+    try:
+        yield
+    finally:
+        node.attributes[name] = attr
+
+
+def _stand_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
+    if tensor.nbytes > _KEPT_BYTES:
+        shape = ir.Shape(tensor.shape.numpy())
+        return ir.ExternalTensor(
+            "detached", None, None, tensor.dtype, shape=shape, name=tensor.name or ""
+        )
+    if isinstance(tensor, ir.ExternalTensor):
+        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    return tensor

@@ -1,0 +1,132 @@
+"""onnx's shape inference, matched back to the values of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from onnxopt import graph as edit
+from onnxopt_passes.simplify._detached import detached_proto
+
+_GENERATED = "unk__"
+_NO_NUMBERS = (ir.DataType.STRING, ir.DataType.UNDEFINED)
+_BITS = {dtype: dtype.bitwidth for dtype in ir.DataType if dtype not in _NO_NUMBERS}
+_TEXT_BITS = 128
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What inference says of one value; None where it does not know."""
+
+    type: ir.TypeProtocol | None
+    shape: ir.Shape | None
+
+    @property
+    def nbytes(self) -> int | None:
+        """Size of a tensor of fully known type and shape; for text, of its bookkeeping."""
+        if self.shape is None or not isinstance(self.type, ir.TensorType):
+            return None
+        count = 1
+        for dim in self.shape:
+            if not isinstance(dim, int):
+                return None
+            count *= dim
+        return count * _BITS.get(self.type.dtype, _TEXT_BITS) // 8
+
+
+class InferenceFailed(Exception):
+    """onnx could not infer shapes; the message is its own, on one line."""
+
+
+def infer(model: ir.Model, *, trust_declared: bool = True) -> Mapping[ir.Value, Inferred]:
+    """Infer types and shapes of all node outputs of the main graph and its subgraphs.
+
+    The inputs of the main graph are in the result as they are declared: a runtime checks those.
+
+    Args:
+        model: Stays as it is; weights above 1 KiB are not looked at.
+        trust_declared: Whether what the file declares for values other than inputs counts as
+            known. Such declarations may be stale.
+
+    Raises:
+        InferenceFailed: onnx gave up on the whole model.
+    """
+    proto = detached_proto(model)
+    _forget_negative(proto.graph)
+    if not trust_declared:
+        _forget_declared(proto.graph)
+    known = _symbols(proto.graph)
+    try:
+        result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, DecodeError) as error:
+        raise InferenceFailed(" ".join(str(error).split())) from error
+    types = {info.name: info.type for info in proto.graph.input}
+    inputs = {v: _read(types[v.name], known) for v in model.graph.inputs if v.name}
+    return inputs | dict(_match(model.graph, result.graph, known))
+
+
+def _match(
+    graph: ir.Graph, proto: onnx.GraphProto, known: frozenset[str]
+) -> Iterator[tuple[ir.Value, Inferred]]:
+    """Pair values by their place: names of sibling subgraphs may coincide."""
+    types = {info.name: info.type for info in (*proto.value_info, *proto.output)}
+    for node, node_proto in zip(graph, proto.node, strict=True):
+        for value in node.outputs:
+            if value.name and value.name in types:
+                yield value, _read(types[value.name], known)
+        for subgraph, subproto in zip(edit.subgraphs(node), _subprotos(node_proto), strict=True):
+            yield from _match(subgraph, subproto, known)
+
+
+def _read(proto: onnx.TypeProto, known: frozenset[str]) -> Inferred:
+    shape = ir.serde.deserialize_type_proto_for_shape(proto)
+    if shape is not None:
+        shape = ir.Shape([_dim(dim, known) for dim in shape])
+    return Inferred(ir.serde.deserialize_type_proto_for_type(proto), shape)
+
+
+def _dim(dim: int | ir.SymbolicDim, known: frozenset[str]) -> int | str | None:
+    """A size, or a name that the model itself uses: names made up by onnx mean nothing later."""
+    if isinstance(dim, int):
+        return dim
+    made_up = dim.value is not None and dim.value.startswith(_GENERATED)
+    return None if made_up and dim.value not in known else dim.value
+
+
+def _subprotos(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attr in node.attribute:
+        if attr.HasField("g"):
+            yield attr.g
+        yield from attr.graphs
+
+
+def _forget_declared(proto: onnx.GraphProto, *, is_body: bool = False) -> None:
+    """Drop the shapes of everything but the inputs of the main graph."""
+    del proto.value_info[:]
+    for info in (*proto.output, *(proto.input if is_body else ())):
+        if info.type.HasField("tensor_type"):
+            info.type.tensor_type.ClearField("shape")
+    for node in proto.node:
+        for subproto in _subprotos(node):
+            _forget_declared(subproto, is_body=True)
+
+
+def _forget_negative(proto: onnx.GraphProto) -> None:
+    """Some exporters write -1 for a size they do not know."""
+    for info in (*proto.input, *proto.output, *proto.value_info):
+        for dim in info.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.Clear()
+    for node in proto.node:
+        for subproto in _subprotos(node):
+            _forget_negative(subproto)
+
+
+def _symbols(proto: onnx.GraphProto) -> frozenset[str]:
+    infos = (*proto.input, *proto.output, *proto.value_info)
+    dims = (dim for info in infos for dim in info.type.tensor_type.shape.dim)
+    return frozenset(dim.dim_param for dim in dims if dim.dim_param)
