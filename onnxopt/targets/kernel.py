@@ -1,0 +1,93 @@
+"""One row of a target file: an op that the device computes in integers, and what that gains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import onnx_ir as ir
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from onnxopt.errors import UsageError
+from onnxopt.targets.predicates import Verdict, predicate
+
+IntegerType = Literal["uint8", "int8"]
+
+
+def _known_word(word: str) -> str:
+    try:
+        predicate(word)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return word
+
+
+class Cost(BaseModel):
+    """What an op costs, linear in its size, as measured.
+
+    Attributes:
+        mac: Nanoseconds for each multiply-accumulate.
+        weight: Nanoseconds for each element of the weight.
+        element: Nanoseconds for each element of the output.
+        node: Nanoseconds for each run of the op, whatever its size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mac: float = 0.0
+    weight: float = 0.0
+    element: float = 0.0
+    node: float = 0.0
+
+    def of(self, *, elements: float, macs: float = 0.0, weights: float = 0.0) -> float:
+        """Nanoseconds for an op of this size."""
+        products = self.mac * macs + self.weight * weights
+        return products + self.element * elements + self.node
+
+
+class Kernel(BaseModel):
+    """An integer kernel: for which nodes it exists, in which form, and what it gains.
+
+    Attributes:
+        op: Op type of the default domain.
+        becomes: The ops it turns into in the optimised graph, ``domain:Type`` outside ONNX's own;
+            by default itself, or nothing where it is only another reading of codes.
+        activation: Integer types its activations may have.
+        weight: Integer types its weight may have; empty where it has none.
+        needs: Words that must hold for the node, see ``predicates``.
+        operands: Which inputs are activations: the first alone, or all of them.
+        shares_scale: Whether its outputs must have the scale and zero point of its input.
+        shares_codes: Whether its output has the codes of its input, read with another scale and
+            zero point: ``a x + b`` with numbers a and b.
+        float_output: The op it turns into where only float nodes read its output, which then needs
+            no conversion; empty where there is none.
+        absorbs: Ops right after it that cost nothing when its output is quantized after them.
+        gain: Time of the float kernel less time of the integer one; negative where float is faster.
+        since: The runtime version with which the row was tried.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    op: str = Field(min_length=1)
+    becomes: tuple[str, ...] = ()
+    activation: tuple[IntegerType, ...] = ("uint8", "int8")
+    weight: tuple[IntegerType, ...] = ()
+    needs: tuple[Annotated[str, AfterValidator(_known_word)], ...] = ()
+    operands: Literal["first", "all"] = "first"
+    shares_scale: bool = False
+    shares_codes: bool = False
+    float_output: str = ""
+    absorbs: tuple[str, ...] = ()
+    gain: Cost = Cost()
+    since: str = Field(default="1.31", pattern=r"^\d+\.\d+$")
+
+    @property
+    def runs_as(self) -> tuple[str, ...]:
+        """The ops it turns into."""
+        return () if self.shares_codes else self.becomes or (self.op,)
+
+    def accepts(self, node: ir.Node) -> Verdict:
+        """Whether the kernel exists for a node, or the first reason why not."""
+        if node.domain != "" or node.op_type != self.op:
+            return f"it is no {self.op}"
+        verdicts = (predicate(word)(node) for word in self.needs)
+        return next((verdict for verdict in verdicts if verdict is not True), True)

@@ -1,0 +1,116 @@
+"""A device as data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import onnx_ir as ir
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from onnxopt.runtime import OptLevel, Precision
+from onnxopt.targets.kernel import Cost, IntegerType, Kernel
+
+
+class SessionOptions(BaseModel):
+    """How models run on the device.
+
+    Attributes:
+        threads: Threads inside one operator; None for one a physical core.
+        precision: The arithmetic the provider may use for fp32 models.
+        optimization: ONNX Runtime's graph optimisation level.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int | None = Field(default=None, ge=1)
+    precision: Precision = "fp32"
+    optimization: OptLevel = "all"
+
+
+class Int8Scheme(BaseModel):
+    """Which integers the device's kernels multiply, and what the way to and from them costs.
+
+    Attributes:
+        activation: Integer type of activations.
+        symmetric: Whether activations have zero point 0.
+        weight: Integer type of weights; always symmetric.
+        weight_bits: Bits of the weights really used: 7 where 8 would saturate the kernel.
+        per_channel: Whether weights have one scale an output channel.
+        quantize: Cost of a QuantizeLinear.
+        dequantize: Cost of a DequantizeLinear.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    activation: IntegerType
+    symmetric: bool = False
+    weight: Literal["int8"] = "int8"
+    weight_bits: Literal[7, 8] = 8
+    per_channel: bool = True
+    quantize: Cost = Cost()
+    dequantize: Cost = Cost()
+
+
+class Target(BaseModel):
+    """A device: provider, limits, session options, integer scheme and kernels.
+
+    Attributes:
+        name: The word users write.
+        summary: One line for people.
+        provider: ONNX Runtime's provider by its short name.
+        max_opset: Highest opset of the default domain its runtime loads.
+        max_ir: Highest IR version its runtime loads.
+        exact_recipe: The recipe of exact passes that suits the device.
+        float_recipe: Exact steps after it for models that stay in float: spellings that float
+            kernels like and integer ones do not.
+        session: How models run.
+        int8: The integer scheme; None where the device has no use for one.
+        kernels: Rows of integer kernels; the first whose needs hold counts. In a file, a row's
+            ``op`` may also be a list.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: str = Field(min_length=1)
+    summary: str = Field(min_length=1)
+    provider: str = Field(min_length=1)
+    max_opset: int = Field(default=26, ge=1)
+    max_ir: int = Field(default=13, ge=3)
+    exact_recipe: str = "exact"
+    float_recipe: str = ""
+    session: SessionOptions = SessionOptions()
+    int8: Int8Scheme | None = None
+    kernels: tuple[Kernel, ...] = Field(default=(), alias="kernel")
+
+    @field_validator("kernels", mode="before")
+    @classmethod
+    def _one_op_a_row(cls, rows: Any) -> Any:
+        """A row may list several ops that have all else in common."""
+        if not isinstance(rows, list | tuple):
+            return rows
+        return tuple(single for row in rows for single in _singles(row))
+
+    def rows(self, op_type: str) -> tuple[Kernel, ...]:
+        """The rows of one op for this target's integer types, most specific first."""
+        return tuple(row for row in self.kernels if row.op == op_type and self._fits(row))
+
+    def kernel_for(self, node: ir.Node) -> Kernel | str | None:
+        """The kernel for a node, or the reason why none fits; None where the op has no row."""
+        reasons: list[str] = []
+        for row in self.rows(node.op_type) if node.domain == "" else ():
+            verdict = row.accepts(node)
+            if verdict is True:
+                return row
+            reasons.append(verdict)
+        return ", ".join(dict.fromkeys(reasons)) or None
+
+    def _fits(self, row: Kernel) -> bool:
+        scheme = self.int8
+        if scheme is None or scheme.activation not in row.activation:
+            return False
+        return not row.weight or scheme.weight in row.weight
+
+
+def _singles(row: Any) -> list[Any]:
+    ops = row.get("op") if isinstance(row, dict) else None
+    return [{**row, "op": op} for op in ops] if isinstance(ops, list) else [row]

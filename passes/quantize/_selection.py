@@ -1,0 +1,80 @@
+"""What can be quantized and what cannot, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from onnxopt.graph import all_nodes, label
+from onnxopt.targets import Target
+from onnxopt.transform import Note
+from onnxopt_passes.quantize._units import Unit, find_units
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which nodes the user wants in integers.
+
+    Attributes:
+        op_types: Ops to quantize; empty for all.
+        skip: Patterns of names of nodes to leave in float.
+    """
+
+    op_types: tuple[str, ...]
+    skip: tuple[str, ...]
+
+    def skips(self, node: ir.Node) -> bool:
+        """Whether a node is to stay in float."""
+        return any(fnmatchcase(label(node), pattern) for pattern in self.skip)
+
+
+def candidates(
+    model: ir.Model, target: Target, wanted: Wanted
+) -> Generator[Note, None, list[Unit]]:
+    """The nodes with an integer kernel that the user wants; notes on the others."""
+    found: list[Unit] = []
+    for thing in find_units(model, target):
+        if isinstance(thing, Note):
+            yield thing
+        elif wanted.skips(thing.node):
+            yield Note.refused(thing.node, "left in float as asked")
+        elif not wanted.op_types or thing.node.op_type in wanted.op_types:
+            found.append(thing)
+    yield from _without_effect(model, target, wanted)
+    yield from _out_of_reach(model, target)
+    return found
+
+
+def gaps(chosen: Sequence[Unit], target: Target) -> Iterator[Note]:
+    """Notes on float nodes between integer ones for which the target has no kernel at all."""
+    made = {out for unit in chosen for out in unit.outputs}
+    read = {value for unit in chosen for value in unit.inputs}
+    inside = {node for unit in chosen for node in (unit.node, unit.absorbed)}
+    for value in dict.fromkeys(out for unit in chosen for out in unit.outputs):
+        for node in dict.fromkeys(use.node for use in value.uses()):
+            if node in inside or target.rows(node.op_type) or read.isdisjoint(node.outputs):
+                continue
+            if all(v in made for v in node.inputs if v is not None and v.producer() is not None):
+                reason = f"{target.name} has no integer {node.op_type}: it parts integer nodes"
+                yield Note.refused(node, reason)
+
+
+def _without_effect(model: ir.Model, target: Target, wanted: Wanted) -> Iterator[Note]:
+    names = [label(node) for node in model.graph]
+    for pattern in wanted.skip:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            yield Note.refused(pattern, "no node has a name like this")
+    for op_type in wanted.op_types:
+        if not target.rows(op_type):
+            yield Note.refused(op_type, f"{target.name} has no integer kernel for this op")
+
+
+def _out_of_reach(model: ir.Model, target: Target) -> Iterator[Note]:
+    """Notes on products in subgraphs and functions."""
+    heavy = {kernel.op for kernel in target.kernels if kernel.weight}
+    for node in all_nodes(model):
+        if node.graph is not model.graph and node.domain == "" and node.op_type in heavy:
+            yield Note.refused(node, "it is inside a subgraph or function: it cannot be calibrated")

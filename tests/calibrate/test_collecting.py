@@ -1,0 +1,178 @@
+"""Collecting: right values, bit-equal in any order, the caller's model untouched, a sound cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from onnxopt import store
+from onnxopt.calibrate import collect, collecting, merge
+from onnxopt.data import Sample, in_memory
+from onnxopt.errors import DataError
+
+WEIGHT = ", ".join(f"{v:.3f}" for v in np.random.default_rng(1).standard_normal(54))
+CONV_NET = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,2,H,W] x, int64[1] k) => (float[1,3,H,W] y)
+<float[3,2,3,3] w = {WEIGHT}, float[3] b = {0.5, -0.25, 0}>
+{
+    c = Conv<pads = [1, 1, 1, 1]>(x, w, b)
+    r = Relu(c)
+    n = Cast<to = 7>(r)
+    y = Sqrt(r)
+}
+""".replace("WEIGHT", WEIGHT)
+BRANCH = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[2] x, bool p) => (float[2] y)
+{
+    y = If (p) <
+        then_branch = t () => (float[2] a) { inner = Neg(x) a = Exp(inner) },
+        else_branch = e () => (float[2] b) { b = Identity(x) }
+    >
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def net() -> ir.Model:
+    return store.from_text(CONV_NET)
+
+
+def samples(count: int, seed: int = 0) -> list[dict[str, np.ndarray]]:
+    generator = np.random.default_rng(seed)
+    sizes = [(4 + i % 3, 5 + i % 2) for i in range(count)]  # ragged on purpose
+    return [
+        {
+            "x": generator.standard_normal((1, 2, *size)).astype(np.float32),
+            "k": np.array([3], np.int64),
+        }
+        for size in sizes
+    ]
+
+
+def test_values_are_those_of_the_model(net: ir.Model) -> None:
+    feeds = samples(5)
+    found = collect(net, ["x", "c", "r", "y"], in_memory(feeds))
+    x = np.concatenate([feed["x"].ravel() for feed in feeds])
+    assert (found["x"].minimum, found["x"].maximum) == (x.min(), x.max())
+    assert found["r"].minimum == 0.0
+    assert found["r"].maximum == found["c"].maximum
+    assert found["y"].maximum == pytest.approx(np.sqrt(found["r"].maximum), rel=1e-6)
+    assert found["c"].count == sum(feed["x"].size // 2 * 3 for feed in feeds)
+    assert found.elements("c") == found["c"].count / 5
+    assert found.samples == 5
+
+
+def test_the_callers_model_is_left_alone(net: ir.Model) -> None:
+    before = store.content_hash(net)
+    collect(net, ["c"], in_memory(samples(2)))
+    assert store.content_hash(net) == before
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 5), st.sampled_from([1, 2]))
+def test_order_shards_and_threads_change_nothing(order: list[int], cut: int, threads: int) -> None:
+    model = store.from_text(CONV_NET)
+    feeds = samples(6)
+    shuffled = [feeds[i] for i in order]
+    names = ["x", "c", "y"]
+    whole = collect(model, names, in_memory(feeds))
+    shards = [
+        collect(model, names, in_memory(part), threads=threads)
+        for part in (shuffled[:cut], shuffled[cut:])
+    ]
+    assert merge(shards[0], shards[1]) == whole
+
+
+def test_groups_of_tensors_change_nothing(net: ir.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, names = in_memory(samples(4)), ["x", "c", "r", "y"]
+    whole = collect(net, names, data)
+    monkeypatch.setattr(collecting, "_GROUP_ELEMENTS", 70)
+    seen: list[int] = []
+    grouped = collect(net, names, data, progress=lambda what, done, total: seen.append(total))
+    assert grouped == whole
+    assert seen[0] > 4  # more than one run of the data
+
+
+def test_what_cannot_be_had_is_skipped_with_a_reason(net: ir.Model) -> None:
+    found = collect(net, ["c", "w", "n", "k", "nowhere"], in_memory(samples(2)))
+    assert list(found) == ["c"]
+    assert found.skipped["w"] == "it is a weight"
+    assert found.skipped["nowhere"] == "the model has no such tensor"
+    assert {"n", "k"} <= set(found.skipped)
+
+
+def test_tensors_of_subgraphs_are_skipped() -> None:
+    feeds = [{"x": np.ones(2, np.float32), "p": np.array(True)}]
+    found = collect(store.from_text(BRANCH), ["inner", "y"], in_memory(feeds))
+    assert found["y"].maximum == pytest.approx(np.exp(-1))
+    assert found.skipped == {"inner": "it is inside a subgraph or function"}
+
+
+def test_not_finite_values_are_counted_apart() -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[3] x) => (float[3] y) { y = Log(x) }'
+    feeds = [{"x": np.array([-1, 0, 1], np.float32)}]
+    found = collect(store.from_text(text), ["y"], in_memory(feeds))["y"]
+    assert (found.nan_count, found.inf_count, found.minimum, found.maximum) == (1, 1, 0.0, 0.0)
+
+
+def test_no_samples_is_a_data_error(net: ir.Model) -> None:
+    with pytest.raises(DataError, match="no samples"):
+        collect(net, ["c"], in_memory([]))
+
+
+def test_a_sample_that_does_not_fit_is_named(net: ir.Model) -> None:
+    bad = Sample({"x": np.ones((1, 5, 4, 4), np.float32), "k": np.array([1])}, None, "picture.png")
+    with pytest.raises(DataError, match=r"picture\.png"):
+        collect(net, ["c"], in_memory([bad]))
+
+
+def test_a_second_call_reads_the_cache(net: ir.Model, tmp_path: Path) -> None:
+    data, seen = in_memory(samples(3)), []
+
+    def progress(what: str, done: int, total: int) -> None:
+        seen.append((what, done, total))
+
+    first = collect(net, ["c", "x", "w"], data, cache=tmp_path, progress=progress)
+    assert seen[-1] == ("calibrate", 3, 3)
+    second = collect(net, ["x", "c", "w"], data, cache=tmp_path, progress=progress)
+    assert second == first
+    assert len(seen) == 3
+    assert [p.suffix for p in tmp_path.rglob("*") if p.is_file()] == [".npz"]
+
+
+def test_other_data_names_or_weights_have_their_own_entry(net: ir.Model, tmp_path: Path) -> None:
+    collect(net, ["c"], in_memory(samples(2)), cache=tmp_path)
+    collect(net, ["r"], in_memory(samples(2)), cache=tmp_path)
+    collect(net, ["c"], in_memory(samples(2, seed=1)), cache=tmp_path)
+    other = net.clone()
+    other.graph.initializers["b"].const_value = ir.tensor(np.ones(3, np.float32), name="b")
+    collect(other, ["c"], in_memory(samples(2)), cache=tmp_path)
+    assert len(list(tmp_path.rglob("*.npz"))) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "rubbish", "other"])
+def test_a_damaged_cache_file_is_made_again(net: ir.Model, tmp_path: Path, damage: str) -> None:
+    data = in_memory(samples(2))
+    first = collect(net, ["c"], data, cache=tmp_path)
+    (file,) = tmp_path.rglob("*.npz")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    spoiled = {
+        "cut": file.read_bytes()[:-40],
+        "flip": bytes(content),
+        "empty": b"",
+        "rubbish": b"not a zip file at all",
+    }
+    if damage == "other":
+        np.savez(file, head=np.zeros(3))
+    else:
+        file.write_bytes(spoiled[damage])
+    assert collect(net, ["c"], data, cache=tmp_path) == first
+    assert collect(net, ["c"], data, cache=tmp_path) == first
