@@ -78,11 +78,6 @@ class Statistics:
     def __iter__(self) -> Iterator[str]:
         return iter(self.tensors)
 
-    def elements(self, name: str) -> float:
-        """Mean number of elements of a tensor in a sample; 0 where it has no statistics."""
-        found = self.tensors.get(name)
-        return found.count / self.samples if found is not None and self.samples else 0.0
-
 
 def merge(a: Statistics, b: Statistics) -> Statistics:
     """The statistics of two data sets together: exact, in any order and grouping."""

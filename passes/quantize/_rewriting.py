@@ -59,7 +59,7 @@ class Rewriter:
         self._readers = _integer_readers(chosen)
         self._bounds = _bounds(chosen, self._readers)
         self._quantized: dict[ir.Value, Quantized] = {}
-        self._weights: dict[tuple[int, bytes], ir.Value] = {}
+        self._weights: dict[tuple[ir.Value | None, bytes], ir.Value] = {}
         for unit in chosen:
             self._rewrite(unit)
         for made in self._quantized.values():
@@ -162,7 +162,7 @@ class Rewriter:
         axis: int,
         scales: npt.NDArray[np.float32],
     ) -> None:
-        key = (id(node.inputs[1]), bytes([axis]) + scales.tobytes())
+        key = (node.inputs[1], bytes([axis]) + scales.tobytes())
         if key in self._weights:
             let_read(self._qdq.editor, node, 1, self._weights[key])
             return

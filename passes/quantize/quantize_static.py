@@ -9,10 +9,10 @@ from typing import ClassVar, Literal
 import onnx_ir as ir
 
 from onnxopt.calibrate import Range, RangeMethod, Statistics, tensor_sizes, value_range
-from onnxopt.errors import UsageError
+from onnxopt.errors import DataError, UsageError
 from onnxopt.exactness import Exactness
 from onnxopt.graph import opset
-from onnxopt.targets import Int8Scheme
+from onnxopt.targets import Int8Scheme, Target
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes.fuse.recognize_hard_swish import RecognizeHardSwish
 from onnxopt_passes.quantize._calibrated import calibrated_values, fitting, output_rank
@@ -64,42 +64,74 @@ class QuantizeStatic(Pass):
         if target is None:
             raise UsageError(f"{self.name} was given no target", "a target", "give one by --target")
         if target.int8 is None:
-            yield Note.refused(
-                model.graph.name or "model", f"{target.name} has no use for integers"
-            )
+            yield Note.refused(model.graph.name or "model", f"{target.name} has no int8 scheme")
             return
-        scheme = target.int8
         if opset(model) < _OPSET:
-            yield from RaiseOpset(to=_OPSET).rewrite(model, context)
+            notes, chosen = _exhaust(self._chosen(model, target, target.int8, context))
+            yield from _raised(model, context) if chosen else notes
             if opset(model) < _OPSET:
                 return
-            yield from RecognizeHardSwish().rewrite(model, context)
+        chosen = yield from self._chosen(model, target, target.int8, context)
+        if chosen:
+            yield from self._quantized(model, chosen, target, target.int8, context)
+
+    def _chosen(
+        self, model: ir.Model, target: Target, scheme: Int8Scheme, context: Context
+    ) -> Generator[Note, None, list[Unit]]:
+        """The units to compute in integers, if the data allows."""
         found = yield from candidates(model, target, Wanted(self.op_types, self.skip))
-        if not found:
-            return
-        sizes = self._sizes(model, found, context)
-        chosen = found
-        if self.placement == "gain":
-            chosen = yield from _paying(found, sizes, scheme)
+        if self.placement == "all" or not found:
+            return found
+        return (yield from _paying(found, _sizes(model, found, context), scheme))
+
+    def _quantized(
+        self,
+        model: ir.Model,
+        chosen: Sequence[Unit],
+        target: Target,
+        scheme: Int8Scheme,
+        context: Context,
+    ) -> Iterator[Note]:
+        """Calibrate and rewrite."""
         names = [value.name or "" for value in calibrated_values(chosen)]
         statistics = context.statistics(model, names)
         fit = yield from fitting(chosen, statistics)
         if self.placement == "gain" and len(fit) < len(chosen):
-            fit = yield from _paying(fit, sizes, scheme)
+            fit = yield from _paying(fit, _sizes(model, fit, context), scheme)
         read = {value for unit in fit for value in unit.inputs}
         notes = [*(_applied(unit, scheme, read) for unit in fit), *gaps(fit, target)]
         Rewriter(model, scheme, fit, self._ranges(statistics), statistics)
         yield from notes
 
-    def _sizes(self, model: ir.Model, units: Sequence[Unit], context: Context) -> Sizes:
-        if self.placement == "all" or context.calibration is None:
-            return {}
-        names = tensor_names(units)
-        return tensor_sizes(model, names, context.calibration, threads=context.threads)
-
     def _ranges(self, statistics: Statistics) -> dict[str, Range]:
         found = ((name, statistics[name]) for name in statistics)
         return {name: value_range(t, self.method, self.percentile) for name, t in found}
+
+
+def _raised(model: ir.Model, context: Context) -> Iterator[Note]:
+    """Raise the opset, and recognize what only the new one can spell."""
+    yield from RaiseOpset(to=_OPSET).rewrite(model, context)
+    if opset(model) >= _OPSET:
+        yield from RecognizeHardSwish().rewrite(model, context)
+
+
+def _sizes(model: ir.Model, units: Sequence[Unit], context: Context) -> Sizes:
+    if context.calibration is None:
+        raise DataError("there is no calibration data", todo="give some with --data")
+    names = tensor_names(units)
+    return tensor_sizes(model, names, context.calibration, threads=context.threads)
+
+
+def _exhaust(
+    steps: Generator[Note, None, list[Unit]],
+) -> tuple[list[Note], list[Unit]]:
+    """What a generator yields and returns."""
+    notes: list[Note] = []
+    while True:
+        try:
+            notes.append(next(steps))
+        except StopIteration as stop:
+            return notes, stop.value
 
 
 def _paying(

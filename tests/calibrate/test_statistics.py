@@ -69,5 +69,3 @@ def test_merging_keeps_the_tensors_of_either_side() -> None:
     both = merge(a, b)
     assert both == merge(b, a)
     assert (list(both), both.skipped, both.samples) == (["x", "y"], {"z": "no"}, 3)
-    assert both.elements("x") == 2 / 3
-    assert both.elements("nothing") == 0

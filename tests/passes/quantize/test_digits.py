@@ -57,5 +57,5 @@ def test_all_but_the_ends_runs_in_integers(int8: ir.Model, tmp_path: Path) -> No
     assert ops["com.microsoft:QLinearMul"] == 14  # one a HardSwish, the stem's apart
 
 
-def test_it_is_a_quarter_of_the_size(int8: ir.Model) -> None:
-    assert len(store.serialize(int8)) < 0.3 * MODEL.stat().st_size
+def test_it_is_a_third_of_the_size(int8: ir.Model) -> None:
+    assert len(store.serialize(int8)) < 0.33 * MODEL.stat().st_size
