@@ -24,7 +24,14 @@ AttributeValue = int | float | str | Sequence[int] | Sequence[float] | Sequence[
 
 @dataclass(frozen=True)
 class GraphStats:
-    """Size of a model: nodes and weights of all graphs, subgraphs and functions."""
+    """Size of a model: nodes and weights of all graphs, subgraphs and functions.
+
+    Attributes:
+        nodes: Number of nodes.
+        initializers: Number of initializers.
+        weight_bytes: Bytes of initializers and of the tensors of Constant nodes.
+        ops: Number of nodes by op type, ``domain:`` before those of other domains.
+    """
 
     nodes: int
     initializers: int
@@ -44,12 +51,19 @@ def stats(model: ir.Model) -> GraphStats:
         for value in graph.initializers.values()
         if value.const_value is not None
     ]
+    inline = [t for n in all_nodes(model) if is_op(n, "Constant") and (t := _inline_tensor(n))]
     return GraphStats(
         nodes=sum(ops.values()),
         initializers=len(weights),
-        weight_bytes=sum(tensor.nbytes for tensor in weights),
+        weight_bytes=sum(tensor.nbytes for tensor in (*weights, *inline)),
         ops=dict(sorted(ops.items())),
     )
+
+
+def _inline_tensor(node: ir.Node) -> ir.TensorProtocol | None:
+    """The tensor of a Constant node that holds one."""
+    attr = node.attributes.get("value")
+    return None if attr is None or attr.is_ref() else attr.as_tensor()
 
 
 def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:

@@ -65,11 +65,12 @@ def _split_items(text: str) -> list[str]:
 
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at a one-character separator that stands outside quotes, brackets and braces."""
-    pieces, depth, quote, start = [], 0, "", 0
+    pieces, depth, quote, start, escaped = [], 0, "", 0, False
     for position, char in enumerate(text):
         if quote:
-            escaped = quote == '"' and text[position - 1] == "\\" and text[position - 2] != "\\"
-            quote = "" if char == quote and not escaped else quote
+            closes = char == quote and not escaped
+            escaped = quote == '"' and char == "\\" and not escaped
+            quote = "" if closes else quote
         elif char in "\"'":
             quote = char
         elif char == separator and depth == 0:

@@ -220,7 +220,7 @@ def _guarded(step: Pass, model: ir.Model, context: Context) -> Iterator[Note]:
         yield from step.rewrite(model, context)
     except OnnxoptError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = f"{type(error).__name__}: {error}"
         raise PassFailedError(
             f"pass {step} failed: {cause}", todo="leave it out and report it"

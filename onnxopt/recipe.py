@@ -6,7 +6,7 @@ Grammar::
     step   = name [ "{" key=value { "," key=value } "}" ] | "(" recipe ")" [ "{times=N}" ]
 
 A name is a pass, a preset (which is expanded) or, where foreign code is allowed,
-``module:Class``.
+``module:Class`` or ``path/to/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _times(options: Mapping[str, Any]) -> int | None:
 class _Parser:
     """Recursive descent over the text; ``position`` is where the next word starts."""
 
-    _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:-]*")
+    _NAME = re.compile(r"[A-Za-z./][A-Za-z0-9_.:/-]*")
     _SPACE = re.compile(r"\s*")
 
     def __init__(self, text: str, allow_foreign: bool) -> None:
@@ -213,6 +213,8 @@ class _Parser:
             key, equals, value = item.partition("=")
             if not equals or not key.strip():
                 raise self._error(f"option {item.strip()!r}", "key=value", start)
+            if key.strip() in options:
+                raise self._error(f"option {key.strip()!r} twice", "each once", start)
             try:
                 options[key.strip()] = literal.parse(value)
             except ValueError as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -13,8 +12,8 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxopt import literal
-from onnxopt.errors import RecipeError, UsageError
-from onnxopt.graph import label
+from onnxopt.data.function import import_object
+from onnxopt.errors import DataError, RecipeError, UsageError
 from onnxopt.transform import Context, Note, Pass
 
 GROUP = "onnxopt.passes"
@@ -81,28 +80,11 @@ class ForeignPass(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Run it; one note says whether it changed anything."""
-        before = {id(node): label(node) for node in model.graph}
-        count = _apply_foreign(self._build(), model)
+        before = len(model.graph)
+        count = _apply_foreign(_build(self.path, dict(self.options)), model)
         if count:
-            gone = len(before) - len(model.graph)
+            gone = before - len(model.graph)
             yield Note.applied(self.path, f"changed the model ({gone} nodes fewer)")
-
-    def check(self) -> None:
-        """Import it now, so that a bad path is found before the first step.
-
-        Raises:
-            RecipeError: It cannot be imported or built.
-        """
-        self._build()
-
-    def _build(self) -> Any:
-        module_name, _, attribute = self.path.partition(":")
-        module_name = _SHORT_MODULES.get(module_name, module_name)
-        try:
-            thing = getattr(importlib.import_module(module_name), attribute)
-            return thing(**dict(self.options)) if callable(thing) else thing
-        except (ImportError, AttributeError, TypeError) as error:
-            raise RecipeError(f"foreign pass {self.path!r}: {error}") from error
 
     @property
     def name(self) -> str:
@@ -116,11 +98,41 @@ class ForeignPass(Pass):
         return f"{self.path}{{{inner}}}"
 
 
-def foreign(path: str, options: Mapping[str, Any]) -> ForeignPass:
-    """Wrap a foreign pass and check that it can be built."""
-    wrapped = ForeignPass(path=path, options=tuple(sorted(options.items())))
-    wrapped.check()
-    return wrapped
+def foreign(path: str, options: Mapping[str, Any]) -> Pass:
+    """Make a pass out of an import path, so that a bad one is found before the first step.
+
+    A pass class of ours keeps its options, promises and needs; everything else is wrapped.
+
+    Raises:
+        RecipeError: It cannot be imported or built.
+    """
+    made = _build(path, options)
+    if isinstance(made, Pass):
+        return made.imported_as(path)
+    return ForeignPass(path=path, options=tuple(sorted(options.items())))
+
+
+def _build(path: str, options: Mapping[str, Any]) -> Any:
+    module_name, _, attribute = path.rpartition(":")
+    try:
+        thing = import_object(f"{_SHORT_MODULES.get(module_name, module_name)}:{attribute}")
+    except DataError as error:
+        raise RecipeError(f"foreign pass {path!r}: {error}") from error
+    if isinstance(thing, type) and issubclass(thing, Pass):
+        return thing.from_options(options)
+    if _is_step(thing) or not callable(thing):
+        return thing
+    try:
+        return thing(**options)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}"
+        raise RecipeError(f"foreign pass {path!r} cannot be made: {cause}") from error
+
+
+def _is_step(thing: Any) -> bool:
+    from onnxscript.rewriter import RewriteRule, RewriteRuleSet
+
+    return isinstance(thing, ir.passes.PassBase | RewriteRule | RewriteRuleSet)
 
 
 def _apply_foreign(thing: Any, model: ir.Model) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from onnxopt.calibrate import Statistics
     from onnxopt.data import Dataset
     from onnxopt.targets import Target
+
+_WORD = "_recipe_word"
 
 __all__ = ["Context", "Exactness", "Need", "Note", "Pass", "StepResult"]
 
@@ -191,8 +194,15 @@ class Pass(ir.passes.InPlacePass):
 
     @property
     def name(self) -> str:
-        """The recipe word of this pass."""
-        return self.pass_name()
+        """The recipe word of this pass; its import path where it was made from one."""
+        word: str = vars(self).get(_WORD) or self.pass_name()
+        return word
+
+    def imported_as(self, path: str) -> Self:
+        """This pass, spelled by the import path it came from; for passes without entry point."""
+        copy = dataclasses.replace(self)
+        object.__setattr__(copy, _WORD, path)
+        return copy
 
     @classmethod
     def is_concrete(cls, module: ModuleType) -> bool:
@@ -209,7 +219,7 @@ class Pass(ir.passes.InPlacePass):
         """
         keys = {key.replace("-", "_"): value for key, value in options.items()}
         try:
-            return TypeAdapter(cls).validate_python(keys)
+            return TypeAdapter(cls).validate_json(json.dumps(keys), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "options"

@@ -112,6 +112,12 @@ def test_foreign_steps_only_where_allowed() -> None:
         Recipe.parse("no_such_module:Thing", allow_foreign=True)
 
 
+@pytest.mark.parametrize("names", [['\\"', "z"], ["a\\\\"], ['"', "\\", "}"]])
+def test_quotes_and_backslashes_round_trip(names: list[str]) -> None:
+    step = Tame(names=tuple(names))
+    assert Recipe.parse(f"{step} | tame").steps == (step, Tame())
+
+
 def test_empty_recipe() -> None:
     assert Recipe.parse("  ").steps == ()
     assert Recipe.parse("").exactness is Exactness.BITWISE

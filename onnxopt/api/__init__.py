@@ -9,7 +9,7 @@ from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
 from onnxopt.api.quantizing import QuantizeResult, quantize
-from onnxopt.api.timing import benchmark
+from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "load_job",
     "optimize",
     "package",
+    "profile",
     "quantize",
     "run_job",
     "save",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from onnxopt import store
 from onnxopt.api.budget import criteria_of
 from onnxopt.api.options import Budget, RunOptions
-from onnxopt.api.workbench import open_data
+from onnxopt.api.workbench import open_data, runnable
 from onnxopt.comparing import Comparison
 from onnxopt.comparing import compare as compare_models
 from onnxopt.data import Dataset
@@ -17,10 +16,11 @@ from onnxopt.signature import signature_of
 
 
 def compare(
-    reference: Path | str,
-    candidate: Path | str,
+    reference: store.Source,
+    candidate: store.Source,
     *,
     data: str | Dataset,
+    metric: str | None = None,
     budget: Budget | None = None,
     session: SessionConfig | None = None,
     options: RunOptions | None = None,
@@ -31,7 +31,8 @@ def compare(
         reference: The model to be measured against.
         candidate: The other one.
         data: Samples; all of them are used.
-        budget: The metric, and what it or the outputs may lose; nothing is judged by default.
+        metric: What is reported of the task; the budget's metric by default.
+        budget: What the metric or the outputs may lose; nothing is judged by default.
         session: How to run both; the CPU with ``options.threads`` threads by default.
         options: Threads, seed, sizes of made-up inputs.
 
@@ -41,13 +42,13 @@ def compare(
     options = options or RunOptions()
     signature = signature_of(store.load(reference))
     dataset = open_data(data, signature, options)
-    criteria = criteria_of(budget or Budget(max_error=None), options.seed)
+    criteria = criteria_of(budget or Budget(metric), options.seed)
     if budget is None:
         criteria = replace(criteria, limit=None)
     config = session or SessionConfig(threads=options.threads, spinning=False)
     return compare_models(
-        Path(reference),
-        Path(candidate),
+        runnable(reference),
+        runnable(candidate),
         dataset,
         criteria,
         config=config,

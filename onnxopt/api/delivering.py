@@ -13,7 +13,15 @@ from onnxopt import pipeline, store
 from onnxopt.api.budget import allows, criteria_of
 from onnxopt.api.optimizing import step_json
 from onnxopt.api.options import Budget, RunOptions
-from onnxopt.api.packaging import GOLDEN_SAMPLES, deltas, exactness_of, golden_samples, versions
+from onnxopt.api.packaging import (
+    GOLDEN_SAMPLES,
+    data_entries,
+    deltas,
+    exactness_of,
+    golden_samples,
+    source_hash,
+    versions,
+)
 from onnxopt.api.quantizing import DEFAULT_QUANTIZE
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
@@ -185,7 +193,7 @@ def deliver(
         _delivered(one, timing.measurement(one.name), ratios.get(one.name)) for one in made
     )
     shipped = _best(found)
-    manifest = write_bundle(_content(bench, found, shipped, timing), folder, force=force)
+    manifest = write_bundle(_content(model, bench, found, shipped, timing), folder, force=force)
     return Delivery(found, shipped, timing, manifest, folder)
 
 
@@ -194,17 +202,23 @@ def _make(
 ) -> list[_Made]:
     original = _Made(AS_SHIPPED, bench.model, Recipe(()), ())
     best = pipeline.run(bench.model, bench.exact_float, bench.context, observer)
-    verify_result(bench, bench.model, best)
+    if bench.options.verify:
+        verify_result(bench, bench.model, best)
     verified = _judged(bench, budget, _Made(EXACT, best.model, best.recipe, best.results))
-    made = [original, replace(verified, fits=True, verdict="computes the same, verified")]
+    made = [original, replace(verified, fits=True, verdict=_exact_verdict(bench))]
     exact = pipeline.run(bench.model, bench.exact, bench.context)
     for name, recipe in plan.recipes.items():
         result = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
-        verify_result(bench, exact.model, result)
+        if bench.options.verify:
+            verify_result(bench, exact.model, result)
         whole = exact.recipe.then(result.recipe)
         steps = exact.results + result.results
         made.append(_judged(bench, budget, _Made(name, result.model, whole, steps)))
     return made
+
+
+def _exact_verdict(bench: Workbench) -> str:
+    return "computes the same, " + ("verified" if bench.options.verify else "not verified")
 
 
 def _judged(bench: Workbench, budget: Budget, made: _Made) -> _Made:
@@ -242,12 +256,12 @@ def _best(found: Sequence[Delivered]) -> Delivered:
 
 
 def _content(
+    source: store.Source,
     bench: Workbench,
     found: Sequence[Delivered],
     shipped: Delivered,
     timing: BenchmarkResult,
 ) -> BundleContent:
-    data = bench.data
     comparisons = {one.name: one.comparison.to_json() for one in found if one.comparison}
     return BundleContent(
         model=shipped.model,
@@ -260,12 +274,11 @@ def _content(
         provider=bench.target.provider,
         threads=bench.options.threads,
         source=bench.origin,
-        source_sha256=store.content_hash(bench.model),
+        source_sha256=source_hash(source),
         recipe=str(shipped.recipe),
         steps=deltas(shipped.steps),
         samples=golden_samples(shipped.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
-        data=Path(data.calibration.origin).name if data else None,
-        data_fingerprint=data.calibration.fingerprint if data else None,
+        data=data_entries(bench.data),
         versions=versions(),
         measured={
             "comparison.json": comparisons,

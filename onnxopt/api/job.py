@@ -14,6 +14,7 @@ from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.quantizing import QuantizeResult, quantize
 from onnxopt.api.workbench import DataSource, held_out
+from onnxopt.deploy import check_destination
 from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer
 from onnxopt.recipe import Recipe
@@ -138,6 +139,7 @@ def run_job(
     job: Job, *, options: RunOptions | None = None, observer: Observer | None = None
 ) -> JobResult:
     """Do what a job says; see ``optimize``, ``quantize`` and ``deliver`` for what is raised."""
+    _check(job)
     file = job.file
     options = replace(
         options or RunOptions(),
@@ -153,9 +155,7 @@ def run_job(
     budget = Budget(**file.budget.model_dump())
     made = _model(job, source, data, budget, options, observer) if file.output.model else None
     bundle = None
-    if file.output.bundle is not None:
-        if data is None:
-            raise UsageError("a bundle of candidates needs data", "data.samples in the job")
+    if file.output.bundle is not None and data is not None:
         bundle = deliver(
             source,
             job.folder / file.output.bundle,
@@ -179,15 +179,11 @@ def _model(
 ) -> OptimizeResult | QuantizeResult:
     file = job.file
     output = job.folder / str(file.output.model)
-    if output.exists() and not file.output.force:
-        raise UsageError(f"{output} exists", todo="output.force = true replaces it")
     recipe = None if file.recipe is None else _recipe(file.recipe)
-    if recipe is None or recipe.exactness.is_exact:
+    if recipe is None or recipe.exactness.is_exact or data is None:
         return optimize(
             source, output, recipe=recipe, data=data, options=options, observer=observer
         )
-    if data is None:
-        raise UsageError("a lossy recipe needs data", "data.samples in the job")
     return quantize(
         source,
         output,
@@ -231,5 +227,33 @@ def _data(job: Job, source: Path, options: RunOptions) -> DataSource | None:
 
 
 def _spec(job: Job, spec: str) -> str:
-    path = job.folder / spec
-    return str(path) if path.exists() else spec
+    """A data spec with its path under the job's folder; module paths stay as they are."""
+    place, colon, _ = spec.partition(":")
+    if spec == "random" or (colon and not place.endswith(".py")):
+        return spec
+    return str(job.folder / spec)
+
+
+def _check(job: Job) -> None:
+    """Find what is wrong before anything is written.
+
+    Raises:
+        UsageError: A section would be ignored, data is missing, or an output is in the way.
+    """
+    file, output = job.file, job.file.output
+    lossy = file.recipe is not None and not _recipe(file.recipe).exactness.is_exact
+    for recipe in file.candidates.values():
+        _recipe(recipe)
+    has_data = file.data != JobData()
+    if output.model is None and file.recipe is not None:
+        raise UsageError("recipe without output.model", "candidates for a bundle")
+    if output.bundle is None and file.candidates:
+        raise UsageError("candidates without output.bundle", "a bundle to put the best into")
+    if file.budget != JobBudget() and output.bundle is None and not lossy:
+        raise UsageError("a budget for an exact recipe", "none, its result computes the same")
+    if not has_data and (output.bundle is not None or lossy):
+        raise UsageError("there is no data to calibrate and compare with", "data.samples")
+    if output.model is not None and (job.folder / output.model).exists() and not output.force:
+        raise UsageError(f"{job.folder / output.model} exists", todo="output.force replaces it")
+    if output.bundle is not None:
+        check_destination(job.folder / output.bundle, force=output.force)

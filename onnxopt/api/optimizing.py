@@ -12,7 +12,8 @@ from onnxopt import pipeline, store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.comparing import Comparison, Criteria, Equivalence, compare
+from onnxopt.comparing import Equivalence
+from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkResult, Candidate, benchmark
@@ -28,10 +29,9 @@ class OptimizeResult:
     Attributes:
         model: What ships: the rewritten model, or the original where that was faster.
         verdict: ``optimized``; ``unchanged`` where no pass found anything; ``kept-original`` where
-            the result was timed and is not faster.
+            the result was timed and is not surely faster.
         pipeline: What each pass did.
         equivalence: The evidence that both compute the same; None where it was not asked for.
-        comparison: How far a lossy recipe moved the outputs of held-out samples.
         benchmark: Both timed; None where it was not asked for.
         saved: Where it was written; None where nothing was.
     """
@@ -40,7 +40,6 @@ class OptimizeResult:
     verdict: OptimizeVerdict
     pipeline: PipelineResult
     equivalence: Equivalence | None
-    comparison: Comparison | None
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
 
@@ -59,7 +58,6 @@ class OptimizeResult:
             "steps": [step_json(step) for step in self.steps],
             "remarks": list(self.pipeline.remarks),
             "equivalence": self.equivalence.to_json() if self.equivalence else None,
-            "comparison": self.comparison.to_json() if self.comparison else None,
             "benchmark": asdict(timing) if timing else None,
             "saved": asdict(self.saved) if self.saved else None,
         }
@@ -86,20 +84,27 @@ def optimize(
 
     Raises:
         MismatchError: The result computes something else; nothing was written.
+        UsageError: The recipe is lossy.
         OnnxoptError: The model, data, recipe or target cannot be used.
     """
     bench = Workbench.open(model, data, options or RunOptions())
     chain = bench.exact_float if recipe is None else bench.recipe(recipe)
+    if not chain.exactness.is_exact:
+        lossy = [step.name for step in chain.passes() if not step.exactness.is_exact]
+        raise UsageError(
+            f"the recipe is lossy ({', '.join(lossy)})",
+            "an exact recipe",
+            "quantize runs lossy ones inside a budget (quantize --recipe)",
+        )
     result = pipeline.run(bench.model, chain, bench.context, observer)
     equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None
-    comparison = _comparison(bench, result) if not result.exactness.is_exact else None
     timing = time_both(bench, bench.model, result.model) if bench.options.measure else None
     verdict: OptimizeVerdict = "optimized" if result.changed else "unchanged"
-    if timing is not None and result.changed and timing.ratios[0].speedup < 1:
+    if timing is not None and not timing.ratios[0].is_faster:
         verdict = "kept-original"
     ships = bench.model if verdict == "kept-original" else result.model
     saved = store.save(ships, Path(output)) if output is not None else None
-    return OptimizeResult(ships, verdict, result, equivalence, comparison, timing, saved)
+    return OptimizeResult(ships, verdict, result, equivalence, timing, saved)
 
 
 def time_both(bench: Workbench, before: ir.Model, after: ir.Model) -> BenchmarkResult:
@@ -123,16 +128,3 @@ def step_json(step: StepResult) -> dict[str, Any]:
         "weight_bytes": [step.before.weight_bytes, step.after.weight_bytes],
         "notes": [asdict(note) for note in step.notes],
     }
-
-
-def _comparison(bench: Workbench, result: PipelineResult) -> Comparison | None:
-    if bench.data is None or not len(bench.data.test):
-        return None
-    return compare(
-        bench.model,
-        result.model,
-        bench.data.test,
-        Criteria(seed=bench.options.seed),
-        config=bench.session,
-        progress=bench.options.progress,
-    )

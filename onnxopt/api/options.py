@@ -49,8 +49,8 @@ class Budget:
     Attributes:
         metric: Spec of the task metric; needs labels.
         max_drop: Largest loss of the metric, absolute (0.01 is one point of accuracy).
-        max_error: Largest mean relative L2 error of the worst output; decides where ``max_drop``
-            is not given. The default applies when neither is.
+        max_error: Largest mean relative L2 error of the worst output; infinity for any. The
+            default applies where neither this nor ``max_drop`` is given.
         accept_undecided: Whether a loss whose mean is inside the budget, but whose interval is
             not, will do.
     """
@@ -65,12 +65,12 @@ class Budget:
             raise UsageError("a largest drop needs a metric", todo="name one with --metric")
         for name in ("max_drop", "max_error"):
             value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
+            if value is not None and not value >= 0:
                 raise UsageError(f"{name} is {value}", "a number that is not negative")
 
     @property
     def error_limit(self) -> float | None:
-        """The fidelity limit in force; None where only the metric counts or is reported."""
+        """The fidelity limit in force; None where only the metric's loss counts."""
         if self.max_error is not None:
             return self.max_error
-        return DEFAULT_MAX_ERROR if self.metric is None else None
+        return DEFAULT_MAX_ERROR if self.max_drop is None else None

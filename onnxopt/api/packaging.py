@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.options import RunOptions
-from onnxopt.api.workbench import Workbench
-from onnxopt.data import Dataset
+from onnxopt.api.workbench import Workbench, open_data
+from onnxopt.comparing import random_outputs
+from onnxopt.data import Dataset, Split
 from onnxopt.deploy import (
     BundleContent,
+    DataEntry,
     GoldenSample,
     Manifest,
     StepDelta,
@@ -26,6 +29,7 @@ from onnxopt.deploy import (
 )
 from onnxopt.exactness import Exactness
 from onnxopt.runtime import SessionConfig, environment, open_session
+from onnxopt.signature import signature_of
 from onnxopt.transform import StepResult
 
 GOLDEN_SAMPLES = 4
@@ -55,7 +59,11 @@ def package(
     """
     folder = Path(output)
     check_destination(folder, force=force)
-    bench = Workbench.open(model, data, options or RunOptions())
+    options = options or RunOptions()
+    bench = Workbench.open(model, None, options)
+    if data is not None:
+        whole = open_data(data, signature_of(bench.model), options)
+        bench = replace(bench, data=Split(whole.take([]), whole.take([]), whole))
     content = BundleContent(
         model=bench.model,
         name=Path(bench.origin).stem,
@@ -67,10 +75,11 @@ def package(
         provider=bench.target.provider,
         threads=bench.options.threads,
         source=bench.origin,
-        source_sha256=store.content_hash(bench.model),
+        source_sha256=source_hash(model),
         recipe="",
         steps=[],
         samples=golden_samples(bench.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
+        data=data_entries(bench.data),
         versions=versions(),
         measured={"environment.json": asdict(environment())},
     )
@@ -90,9 +99,36 @@ def verify(folder: Path | str) -> VerifyReport:
 def golden_samples(
     model: ir.Model, feeds: Sequence[Mapping[str, Any]], session: SessionConfig
 ) -> list[GoldenSample]:
-    """What a model makes of a few feeds on this machine."""
+    """What a model makes of a few feeds on this machine, outputs of random ops left out."""
+    random = random_outputs(model)
     with open_session(model, session) as opened:
-        return [GoldenSample(feed, opened.run(feed)) for feed in feeds]
+        made = [(feed, opened.run(feed)) for feed in feeds]
+    return [
+        GoldenSample(feed, {name: value for name, value in run.items() if name not in random})
+        for feed, run in made
+    ]
+
+
+def source_hash(source: store.Source) -> str:
+    """SHA-256 of a model's file; of its content where it has none."""
+    if not isinstance(source, str | Path):
+        return store.content_hash(store.load(source))
+    with Path(source).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def data_entries(data: Split | None) -> dict[str, DataEntry]:
+    """The parts of the data that hold samples, without the folders of this machine."""
+    if data is None:
+        return {}
+    parts = {"calibration": data.calibration, "search": data.search, "test": data.test}
+    return {
+        name: DataEntry(
+            origin=Path(part.origin).name, samples=len(part), fingerprint=part.fingerprint
+        )
+        for name, part in parts.items()
+        if len(part)
+    }
 
 
 def exactness_of(model: ir.Model) -> Exactness:

@@ -127,8 +127,15 @@ def quantize(
     if fits and bench.options.measure:
         float_model = _float_model(bench, observer)
         timing = time_both(bench, float_model, quantized.model)
-        if timing.ratios[0].speedup < 1:
-            fits, why = False, f"int8 runs at {timing.ratios[0].speedup:.2f}× the exact float model"
+        ratio = timing.ratios[0]
+        if not ratio.is_faster:
+            fits, why = (
+                False,
+                (
+                    f"int8 runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
+                    "the speed of the exact float model"
+                ),
+            )
     ships = quantized.model if fits else _float_model(bench, observer)
     saved = store.save(ships, Path(output)) if output is not None else None
     verdict: QuantizeVerdict = "int8" if fits else "kept-float"

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.comparing import workable_inputs
-from onnxopt.data import Dataset, Split, open_dataset, split
+from onnxopt.data import DataOptions, Dataset, Split, open_dataset, split
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig
 from onnxopt.signature import Signature, signature_of
@@ -116,7 +116,13 @@ def open_data(
     """Open a data spec for a signature; an opened data set is returned as it is."""
     if not isinstance(data, str):
         return data
-    return open_dataset(data, signature, seed=options.seed, dims=options.dims, limit=limit)
+    asked = DataOptions(seed=options.seed, dims=options.dims, limit=limit)
+    return open_dataset(data, signature, asked)
+
+
+def runnable(source: store.Source) -> Path | ir.Model:
+    """A model as the runtime takes it: its file where it has one."""
+    return Path(source) if isinstance(source, str | Path) else store.load(source)
 
 
 def held_out(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -64,7 +67,14 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code of DESIGN's table."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run(words))
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End in order when told to: temporary files and child processes go too."""
+    sys.exit(128 + number)
 
 
 def _run(words: list[str]) -> int:
@@ -93,7 +103,8 @@ def _run(words: list[str]) -> int:
 
 
 def _fail(message: str, code: int, words: list[str]) -> int:
-    if "-vv" in words:
+    if sum(len(word) - 1 for word in words if re.fullmatch("-v+", word)) > 1:
         traceback.print_exc()
-    click.echo(f"onnxopt: {message}", err=True)
+    safe = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in message)
+    click.echo(f"onnxopt: {safe}", err=True)
     return code

@@ -1,18 +1,54 @@
-"""``onnxopt benchmark``: models timed side by side."""
+"""``onnxopt benchmark``: models timed side by side, or profiled node by node."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from onnxopt.cli.options import dim_option, run_options
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import RUNS, Settings, with_settings
+from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
-    from onnxopt.timing import BenchmarkResult
+    from onnxopt.runtime import Precision, SessionConfig
+
+_ONLY_WITHOUT_PROFILE = ("rounds", "within", "max_rounds", "warmup")
+_ONLY_WITH_PROFILE = ("top",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the options ask for; a field an option."""
+
+    models: tuple[Path, ...]
+    provider: str
+    precision: Precision
+    data: str | None
+    samples: int
+    batch: int
+    rounds: int
+    within: str | None
+    max_rounds: int
+    warmup: int
+    profile: bool
+    top: int
+    dims: tuple[str, ...]
+
+
+def _as_request(function: Callable[[Settings, Request], None]) -> Callable[..., None]:
+    """Give the command its options as one value."""
+
+    @functools.wraps(function)
+    def wrapper(settings: Settings, **values: Any) -> None:
+        function(settings, Request(**values))
+
+    return wrapper
 
 
 @click.command("benchmark")
@@ -26,49 +62,149 @@ if TYPE_CHECKING:
     help="Arithmetic of the provider for fp32 models.",
 )
 @click.option("--data", help="Samples to run; made up by default.")
-@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=2), default=12, show_default=True)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Different inputs that take turns.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Items in one run, for models whose first axis is open.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=2),
+    default=12,
+    show_default=True,
+    help="Turns of each model; with --within, the least.",
+)
+@click.option(
+    "--within",
+    metavar="PERCENT",
+    help="Go on until the interval of each ratio (of one model: of its time) is at most this far "
+    "to each side, such as 3%.",
+)
+@click.option(
+    "--max-rounds",
+    type=click.IntRange(min=2),
+    default=200,
+    show_default=True,
+    help="Where --within gives up.",
+)
+@click.option(
+    "--warmup",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Least number of runs before the first turn; more until the time is steady.",
+)
+@click.option("--profile", is_flag=True, help="Time by node, operator and kind, model by model.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=15, show_default=True, help="Rows of --profile."
+)
 @dim_option
-@with_settings
-def command(
-    settings: Settings,
-    models: tuple[Path, ...],
-    provider: str,
-    precision: str,
-    data: str | None,
-    samples: int,
-    rounds: int,
-    dims: tuple[str, ...],
-) -> None:
-    """Time MODELS, interleaved, each in a process of its own; ratios are over the first."""
-    from onnxopt import api
-    from onnxopt.cli.watch import watching
+@with_settings(*RUNS)
+@_as_request
+def command(settings: Settings, request: Request) -> None:
+    """Time MODELS, interleaved, each in a process of its own; ratios are over the first.
+
+    With --profile, say instead where the time of each model goes, in the graph as ONNX Runtime
+    optimised it.
+    """
     from onnxopt.runtime import SessionConfig
+
+    session = SessionConfig(request.provider, settings.threads, request.precision)
+    _check_options(request)
+    if request.profile:
+        _profile(settings, request, session)
+    else:
+        _benchmark(settings, request, session)
+
+
+def _benchmark(settings: Settings, request: Request, session: SessionConfig) -> None:
+    from onnxopt import api
+    from onnxopt.cli.timing_tables import benchmark_lines, benchmark_table, benchmark_warnings
+    from onnxopt.cli.watch import watching
     from onnxopt.timing import BenchmarkConfig
 
-    session = SessionConfig(
-        provider=provider,
-        threads=settings.threads,
-        precision=precision,  # type: ignore[arg-type]
+    config = BenchmarkConfig(
+        session=session,
+        rounds=request.rounds,
+        within=_fraction(request.within),
+        most_rounds=request.max_rounds,
+        warmup_runs=request.warmup,
+        batch=request.batch,
+        seed=settings.seed,
     )
-    config = BenchmarkConfig(session=session, rounds=rounds, seed=settings.seed)
-    with watching(settings, f"timing {len(models)} model(s)") as watch:
-        options = run_options(settings, watch.progress, dims=dims)
-        found = api.benchmark(models, data=data, config=config, samples=samples, options=options)
-    _print(settings, found)
+    with watching(settings, f"timing {len(request.models)} model(s)") as watch:
+        found = api.benchmark(
+            request.models,
+            data=request.data,
+            config=config,
+            samples=request.samples,
+            options=run_options(settings, watch.progress, dims=request.dims),
+        )
+    settings.console.print(benchmark_table(found))
+    for line in benchmark_lines(found):
+        settings.say(line)
+    for warning in benchmark_warnings(found):
+        settings.warn(warning)
     settings.emit(asdict(found))
 
 
-def _print(settings: Settings, found: BenchmarkResult) -> None:
-    from onnxopt.cli.render import benchmark_table
+def _profile(settings: Settings, request: Request, session: SessionConfig) -> None:
+    from onnxopt.api.timing import profile
+    from onnxopt.cli.timing_tables import profile_lines, profile_tables
+    from onnxopt.cli.watch import watching
+    from onnxopt.timing import ProfileConfig
 
-    console = settings.console
-    console.print(benchmark_table(found))
-    first = found.measurements[0]
-    machine = found.environment
-    settings.say(f"{first.provider}, {first.threads} thread(s), {first.precision}; {machine.cpu}")
-    for one in found.measurements:
-        for note in one.notes:
-            settings.warn(f"{one.name}: {note}")
-        if not one.steady:
-            settings.warn(f"{one.name} had not settled after {one.warmup_runs} warm-up runs")
+    profiles = []
+    for model in request.models:
+        with watching(settings, f"profiling {model.name}") as watch:
+            found = profile(
+                model,
+                data=request.data,
+                config=ProfileConfig(session=session),
+                samples=request.samples,
+                batch=request.batch,
+                options=run_options(settings, watch.progress, dims=request.dims),
+            )
+        profiles.append(asdict(found))
+        for line in profile_lines(found):
+            settings.say(line)
+        for part in profile_tables(found, request.top):
+            settings.console.print(part)
+        for note in found.notes:
+            settings.warn(note)
+    settings.emit({"profiles": profiles})
+
+
+def _check_options(request: Request) -> None:
+    """Refuse options that would be without effect."""
+    context = click.get_current_context()
+    without_effect = _ONLY_WITHOUT_PROFILE if request.profile else _ONLY_WITH_PROFILE
+    for name in (*without_effect, *([] if request.within else ["max_rounds"])):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            partner = "--within" if name == "max_rounds" and not request.profile else "--profile"
+            clash = "with" if request.profile else "without"
+            raise UsageError(f"{option} does nothing {clash} {partner}")
+
+
+def _fraction(text: str | None) -> float | None:
+    """``3%`` or ``0.03``.
+
+    Raises:
+        UsageError: It is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as error:
+        raise UsageError(f"--within {text!r}", "a percentage such as 3%") from error

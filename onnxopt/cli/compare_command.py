@@ -15,7 +15,7 @@ from onnxopt.cli.options import (
     parse_drop,
     run_options,
 )
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import RUNS, Settings, with_settings
 from onnxopt.errors import BudgetError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @max_drop_option
 @max_error_option
 @dim_option
-@with_settings
+@with_settings(*RUNS)
 def command(
     settings: Settings,
     reference: Path,
@@ -45,13 +45,21 @@ def command(
     from onnxopt import api
     from onnxopt.cli.watch import watching
 
+    stated = max_drop is not None or max_error is not None
     budget = api.Budget(metric, parse_drop(max_drop), max_error)
     with watching(settings, f"comparing {candidate} with {reference}") as watch:
         options = run_options(settings, watch.progress, dims=dims)
-        found = api.compare(reference, candidate, data=data, budget=budget, options=options)
+        found = api.compare(
+            reference,
+            candidate,
+            data=data,
+            metric=metric,
+            budget=budget if stated else None,
+            options=options,
+        )
     _print(settings, found)
     settings.emit(found.to_json())
-    if max_drop is not None or max_error is not None:
+    if stated:
         fits, why = api.allows(found, budget)
         if not fits:
             raise BudgetError(f"{candidate} misses the budget: {why}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import RUNS, Settings, with_settings
 
 if TYPE_CHECKING:
     from onnxopt.api import Delivery
@@ -26,7 +26,7 @@ narrower than about one point."""
     show_default=True,
     help="The bundle's folder.",
 )
-@with_settings
+@with_settings(*RUNS, "force")
 def command(settings: Settings, output: Path) -> None:
     """Optimize, quantize, compare, benchmark and bundle the embedded digits model."""
     from onnxopt import api

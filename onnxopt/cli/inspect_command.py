@@ -8,16 +8,19 @@ from typing import Any
 import click
 
 from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.errors import UsageError
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--text", is_flag=True, help="The graph as ONNX text, big weights left out.")
-@with_settings
+@with_settings()
 def command(settings: Settings, model: Path, text: bool) -> None:
     """Show the signature, size and ops of MODEL."""
     from onnxopt import api, store
 
+    if text and settings.json:
+        raise UsageError("--text next to --json", "one or the other")
     loaded = api.load(model)
     if text:
         click.echo(store.to_text(loaded))

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import CACHES, Settings, with_settings
 
 
 @click.command("models")
 @click.argument("name", required=False)
-@with_settings
+@with_settings(*CACHES)
 def command(settings: Settings, name: str | None) -> None:
     """List the models of the zoo, or fetch the one called NAME and print its path."""
     if name is None:

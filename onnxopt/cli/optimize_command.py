@@ -14,7 +14,7 @@ from onnxopt.cli.options import (
     run_options,
     target_option,
 )
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import WRITES, Settings, with_settings
 
 if TYPE_CHECKING:
     from onnxopt.api import OptimizeResult
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @dim_option
 @click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
-@with_settings
+@with_settings(*WRITES)
 def command(
     settings: Settings,
     model: Path,
@@ -58,16 +58,13 @@ def command(
 
 
 def _print(settings: Settings, result: OptimizeResult) -> None:
-    from onnxopt.cli.render import describe_comparison, describe_ratio, describe_saved
+    from onnxopt.cli.render import describe_ratio, describe_saved
 
     if result.steps:
         before, after = result.steps[0].before, result.steps[-1].after
         settings.say(f"{result.verdict}: {before.nodes} → {after.nodes} nodes")
     verified = str(result.equivalence) if result.equivalence else "not verified"
     settings.say(f"verified: {verified}" if result.equivalence else verified)
-    if result.comparison:
-        for line in describe_comparison(result.comparison):
-            settings.say(line)
     timing = result.benchmark
     settings.say(describe_ratio(timing.ratios[0]) if timing else "not timed")
     settings.say(describe_saved(result.saved))

@@ -72,7 +72,7 @@ def parse_dims(dims: Sequence[str]) -> dict[str, int]:
     sizes = {}
     for word in dims:
         name, equals, size = word.rpartition("=")
-        if not equals or not name or not size.isdigit():
+        if not equals or not name or not (size.isascii() and size.isdecimal()):
             raise UsageError(f"--dim {word!r}", "NAME=SIZE, such as batch=1 or input:0=1")
         sizes[name] = int(size)
     return sizes
@@ -98,6 +98,12 @@ def check_output(settings: Settings, path: Path) -> Path | None:
     Raises:
         UsageError: Something is there already and ``--force`` was not given.
     """
-    if path.exists() and not settings.force and not settings.dry_run:
+    if settings.dry_run:
+        return None
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "the name of a file to write")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}", todo="make it first")
+    if path.exists() and not settings.force:
         raise UsageError(f"{path} exists", todo="replace it with --force")
-    return None if settings.dry_run else path
+    return path

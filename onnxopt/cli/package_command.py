@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from onnxopt.cli.options import dim_option, output_option, run_options, target_option
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import RUNS, Settings, with_settings
 
 
 @click.command("package")
@@ -16,7 +16,7 @@ from onnxopt.cli.settings import Settings, with_settings
 @click.option("--data", help="Where the golden samples come from; made up by default.")
 @target_option
 @dim_option
-@with_settings
+@with_settings(*RUNS, "force")
 def command(
     settings: Settings,
     model: Path,

@@ -13,7 +13,7 @@ from onnxopt.cli.settings import Settings, with_settings
 
 @click.command("passes")
 @click.argument("name", required=False)
-@with_settings
+@with_settings()
 def command(settings: Settings, name: str | None) -> None:
     """List the passes, or explain the one called NAME."""
     from onnxopt import registry

@@ -9,6 +9,7 @@ import click
 
 from onnxopt.cli.options import (
     check_output,
+    dim_option,
     max_drop_option,
     max_error_option,
     metric_option,
@@ -17,7 +18,8 @@ from onnxopt.cli.options import (
     run_options,
     target_option,
 )
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import WRITES, Settings, with_settings
+from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxopt.api import QuantizeResult
@@ -31,28 +33,28 @@ if TYPE_CHECKING:
 @click.option(
     "--method",
     type=click.Choice(["minmax", "percentile"]),
-    default="minmax",
-    show_default=True,
-    help="How ranges are read from the statistics.",
+    help="How ranges are read from the statistics; minmax by default.",
 )
 @click.option("--recipe", help="Quantizing steps; quantize-static{method=…} by default.")
 @target_option
+@dim_option
 @metric_option
 @max_drop_option
 @max_error_option
 @click.option("--accept-undecided", is_flag=True, help="A mean inside the budget will do.")
 @click.option("--measure", is_flag=True, help="Time float and int8, keep the faster.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
-@with_settings
+@with_settings(*WRITES)
 def command(  # noqa: PLR0913 - one parameter an option
     settings: Settings,
     model: Path,
     output: Path,
     data: str,
     test_data: str | None,
-    method: str,
+    method: str | None,
     recipe: str | None,
     target: str,
+    dims: tuple[str, ...],
     metric: str | None,
     max_drop: str | None,
     max_error: float | None,
@@ -64,17 +66,19 @@ def command(  # noqa: PLR0913 - one parameter an option
     from onnxopt import api
     from onnxopt.cli.watch import watching
 
+    if method and recipe:
+        raise UsageError("--method next to --recipe", "one or the other")
     destination = check_output(settings, output)
     budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided)
     with watching(settings, f"quantizing {model}") as watch:
         options = run_options(
-            settings, watch.progress, target, verify=not no_verify, measure=measure
+            settings, watch.progress, target, dims, verify=not no_verify, measure=measure
         )
         result = api.quantize(
             model,
             destination,
             data=api.held_out(model, data, test_data, options),
-            recipe=recipe or f"quantize-static{{method={method}}}",
+            recipe=recipe or f"quantize-static{{method={method or 'minmax'}}}",
             budget=budget,
             options=options,
             observer=watch,

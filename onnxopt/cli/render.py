@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from rich.console import JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,15 +16,16 @@ if TYPE_CHECKING:
     from onnxopt.api import Delivered, Delivery
     from onnxopt.comparing import Comparison
     from onnxopt.store import SavedModel
-    from onnxopt.timing import BenchmarkResult, Ratio
+    from onnxopt.timing import Ratio
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """A plain table; columns whose name starts with ``>`` are right-aligned."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for column in columns:
+    for index, column in enumerate(columns):
         right = column.startswith(">")
-        result.add_column(column.lstrip(">"), justify="right" if right else "left")
+        justify: JustifyMethod = "right" if right else "left"
+        result.add_column(column.lstrip(">"), justify=justify, no_wrap=index == 0)
     for row in rows:
         result.add_row(*(escape(str(cell)) for cell in row))
     return result
@@ -100,27 +102,6 @@ def outputs_table(found: Comparison) -> Table:
         for output in found.outputs
     ]
     return table(f"{found.samples} samples", columns, rows)
-
-
-def benchmark_table(found: BenchmarkResult) -> Table:
-    """All candidates of a benchmark."""
-    ratios = {ratio.candidate: ratio for ratio in found.ratios}
-    timing = (">p50 ms", ">p90 ms", ">p99 ms", ">load ms")
-    columns = ("model", ">size", *timing, ">peak RSS", ">speed-up", "95 %")
-    rows = [
-        (
-            one.name,
-            size(one.size_bytes),
-            f"{one.latency.p50:.3f}",
-            f"{one.latency.p90:.3f}",
-            f"{one.latency.p99:.3f}",
-            f"{one.load_ms:.0f}",
-            size(one.peak_rss_bytes),
-            *_speedup(ratios.get(one.name)),
-        )
-        for one in found.measurements
-    ]
-    return table("", columns, rows)
 
 
 def delivery_table(delivery: Delivery) -> Table:

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from onnxopt.cli.options import run_options
-from onnxopt.cli.settings import Settings, with_settings
+from onnxopt.cli.settings import CACHES, Settings, with_settings
 
 
 @click.command("run")
 @click.argument("job", type=click.Path(path_type=Path))
-@with_settings
+@with_settings(*CACHES)
 def command(settings: Settings, job: Path) -> None:
     """Do what the TOML file JOB says: source, data, budget, target, recipe and outputs."""
     from onnxopt import api

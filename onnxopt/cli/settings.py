@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,57 +78,74 @@ def _console(*, stderr: bool, quiet: bool) -> Console:
 
 def default_cache() -> Path:
     """The user's cache folder of this program (the platform's usual place)."""
-    return Path(click.get_app_dir("onnxopt", force_posix=False)) if _windows() else _posix_cache()
-
-
-def _windows() -> bool:
-    return sys.platform == "win32"
-
-
-def _posix_cache() -> Path:
     from onnxopt_models.fetch import default_cache_dir
 
     return default_cache_dir()
 
 
-_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_TALK: tuple[Option, ...] = (
     click.option("--json", "json_", is_flag=True, help="One JSON document on standard output."),
     click.option("-v", "--verbose", count=True, help="Say more; -vv adds tracebacks."),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
-    click.option("--seed", default=0, show_default=True, help="Seed of everything random."),
-    click.option(
+)
+_OTHERS: dict[str, Option] = {
+    "seed": click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of everything random.",
+    ),
+    "threads": click.option(
         "--threads",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
         help="Threads of the runtime.",
     ),
-    click.option("--force", is_flag=True, help="Overwrite outputs."),
-    click.option("--dry-run", is_flag=True, help="Do everything but write."),
-    click.option("--cache", type=click.Path(path_type=Path), help="Cache folder."),
-    click.option("--no-cache", is_flag=True, help="Cache nothing."),
-)
+    "cache": click.option("--cache", type=click.Path(path_type=Path), help="Cache folder."),
+    "no_cache": click.option("--no-cache", is_flag=True, help="Cache nothing."),
+    "force": click.option("--force", is_flag=True, help="Overwrite outputs."),
+    "dry_run": click.option("--dry-run", is_flag=True, help="Do everything but write."),
+}
+CACHES = ("cache", "no_cache")
+RUNS = ("seed", "threads", *CACHES)
+"""The shared options of commands that run models."""
+WRITES = (*RUNS, "force", "dry_run")
+"""The shared options of commands that write a model."""
 
 
-def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the shared options; it gets them as its first argument."""
+def with_settings(*names: str) -> Option:
+    """Give a command ``--json``, ``-v``, ``-q`` and the named shared options.
 
-    @functools.wraps(function)
-    def wrapper(**values: Any) -> Any:
-        quiet, no_cache = values.pop("quiet"), values.pop("no_cache")
-        cache = values.pop("cache")
-        settings = Settings(
-            json=values.pop("json_"),
-            verbosity=-1 if quiet else values.pop("verbose", 0),
-            seed=values.pop("seed"),
-            threads=values.pop("threads"),
-            force=values.pop("force"),
-            dry_run=values.pop("dry_run"),
-            cache=None if no_cache else cache or default_cache(),
-        )
-        values.pop("verbose", None)
-        return function(settings, **values)
+    The command gets them as its first argument; options it does not offer have their defaults.
+    """
 
-    for option in reversed(_OPTIONS):
-        wrapper = option(wrapper)
-    return wrapper
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(**values: Any) -> Any:
+            return function(_settings(values), **values)
+
+        decorated: Callable[..., Any] = wrapper
+        for option in reversed([*_TALK, *(_OTHERS[name] for name in names)]):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _settings(values: dict[str, Any]) -> Settings:
+    """Take the shared options out of a command's values."""
+    verbose, quiet = values.pop("verbose"), values.pop("quiet")
+    cache, no_cache = values.pop("cache", None), values.pop("no_cache", False)
+    return Settings(
+        json=values.pop("json_"),
+        verbosity=-1 if quiet else verbose,
+        seed=values.pop("seed", 0),
+        threads=values.pop("threads", 1),
+        force=values.pop("force", False),
+        dry_run=values.pop("dry_run", False),
+        cache=None if no_cache else cache or default_cache(),
+    )

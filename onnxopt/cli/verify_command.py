@@ -12,7 +12,7 @@ from onnxopt.cli.settings import Settings, with_settings
 
 @click.command("verify")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@with_settings
+@with_settings()
 def command(settings: Settings, bundle: Path) -> None:
     """Re-hash every file of BUNDLE and re-run its golden samples on this machine."""
     from onnxopt import api

@@ -27,6 +27,7 @@ class Watch:
     def __init__(self, settings: Settings) -> None:
         self._console = settings.errors
         self._verbosity = settings.verbosity
+        self._seen: set[str] = set()
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -59,8 +60,10 @@ class Watch:
         self._bars.update(self._task, description=escape(step.name), completed=0, total=None)
 
     def step_finished(self, result: StepResult) -> None:
-        """Leave a line for a step that did something."""
-        if result.changed or self._verbosity > 0:
+        """Leave a line for a step that did something, or, once, for one that only refused."""
+        news = result.refused and result.step not in self._seen
+        if result.changed or self._verbosity > 0 or news:
+            self._seen.add(result.step)
             self._console.print(f"  {escape(_summary(result))}")
         if self._verbosity > 0:
             for note in result.notes:
@@ -89,4 +92,8 @@ def _summary(result: StepResult) -> str:
     before, after = result.before.nodes, result.after.nodes
     nodes = f"{before} nodes" if before == after else f"{before} → {after} nodes"
     refused = f", {result.refused} refused" if result.refused else ""
-    return f"{result.step}: {result.applied} applied{refused}, {nodes}, {result.seconds:.2f} s"
+    text = f"{result.step}: {result.applied} applied{refused}, {nodes}, {result.seconds:.2f} s"
+    if result.changed or not result.refused:
+        return text
+    first = next(note for note in result.notes if note.kind == "refused")
+    return f"{text} ({printable(first.node)}: {printable(first.reason)})"

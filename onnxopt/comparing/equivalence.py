@@ -161,7 +161,7 @@ def _ask(folder: Path, tolerance: Tolerance | None, limits: CheckLimits) -> Equi
     answer = folder / RESULT
     if not answer.is_file():
         return _crashed(ending, model, doing, tolerance)
-    result = json.loads(answer.read_text(encoding="utf-8"))
+    result = json.loads(_without_paths(answer.read_text(encoding="utf-8"), folder))
     if "error" in result:
         kind = getattr(errors, result["error"])
         raise kind(result["found"], result["wanted"], result["todo"])
@@ -176,6 +176,13 @@ def _ask(folder: Path, tolerance: Tolerance | None, limits: CheckLimits) -> Equi
         tolerance=tolerance,
         culprit=None if culprit is None else read_sample(folder, culprit),
     )
+
+
+def _without_paths(text: str, folder: Path) -> str:
+    """The child's words with the models' roles in place of its temporary files."""
+    for role, words in (("reference", "the original"), ("candidate", "the result")):
+        text = text.replace(str(folder / f"{role}.onnx"), words)
+    return text
 
 
 def _crashed(ending: Ending, model: str, doing: str, tolerance: Tolerance | None) -> Equivalence:

@@ -118,7 +118,9 @@ class _Sums:
 
     @property
     def cosine(self) -> float:
-        """1 for two zero vectors, 0 for a zero vector and another."""
+        """1 for two zero vectors, 0 for a zero vector and another or for other non-finite ones."""
+        if self.is_infinite:
+            return 0.0
         if not self.squared_reference or not self.squared_candidate:
             return float(self.squared_reference == self.squared_candidate)
         norm = math.sqrt(self.squared_reference) * math.sqrt(self.squared_candidate)

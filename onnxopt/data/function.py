@@ -14,6 +14,7 @@ from typing import Any
 
 from onnxopt.data.check import check_feeds
 from onnxopt.data.dataset import Sample, digest, sample_digest
+from onnxopt.data.picking import pick
 from onnxopt.errors import DataError
 from onnxopt.signature import Signature
 
@@ -54,24 +55,8 @@ class FunctionSource:
         return tuple(items), digest(*digests)
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Sample]:
-        """The samples at these positions, in this order; all of them for None.
-
-        Samples that come before their turn wait in memory: ascending positions hold one.
-        """
-        if indices is None:
-            yield from self._samples()
-            return
-        last_use = {index: at for at, index in enumerate(indices)}
-        waiting: dict[int, Sample] = {}
-        stream = enumerate(self._samples())
-        for at, index in enumerate(indices):
-            while index not in waiting:
-                position, sample = next(stream, (None, None))
-                if position is None or sample is None:
-                    raise DataError(f"{self.origin} yielded fewer samples than before")
-                if last_use.get(position, -1) >= at:
-                    waiting[position] = sample
-            yield waiting[index] if last_use[index] > at else waiting.pop(index)
+        """The samples at these positions, in this order; all of them for None."""
+        return pick(self._samples(), indices, self.origin)
 
     def _samples(self) -> Iterator[Sample]:
         try:
@@ -113,12 +98,23 @@ def import_function(spec: str) -> Callable[..., Any]:
     Raises:
         DataError: There is no such module or function.
     """
+    function = import_object(spec)
+    if not callable(function):
+        raise DataError(f"{spec} is no function")
+    return function  # type: ignore[no-any-return]
+
+
+def import_object(spec: str) -> Any:
+    """Whatever ``module:name`` or ``file.py:name`` names.
+
+    Raises:
+        DataError: There is no such module, or nothing of that name in it.
+    """
     place, _, name = spec.rpartition(":")
     module = _module_of_file(Path(place)) if place.endswith(".py") else _module(place)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise DataError(f"{place} has no function {name!r}")
-    return function  # type: ignore[no-any-return]
+    if not hasattr(module, name):
+        raise DataError(f"{place} has no {name!r}")
+    return getattr(module, name)
 
 
 def _module(name: str) -> ModuleType:

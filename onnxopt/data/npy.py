@@ -14,10 +14,11 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,19 +38,40 @@ _CORRUPT = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedErr
 
 @dataclass(frozen=True)
 class Member:
-    """One array in an archive, described without reading its data."""
+    """One array in a file, described without reading its data.
+
+    Attributes:
+        stamp: Differs when the data does: a checksum, or size and time of change.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran: bool
     header_bytes: int
-    info: zipfile.ZipInfo
+    stamp: tuple[int, ...]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the data, from the header."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Arrays(Protocol):
+    """Named arrays on disk, open for reading."""
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """What it holds."""
+        ...
+
+    def read(self, name: str) -> npt.NDArray[Any]:
+        """A copy of a whole array."""
+        ...
+
+    def read_slice(self, name: str, axis: int, start: int, stop: int) -> npt.NDArray[Any]:
+        """Entries ``start`` to ``stop`` along ``axis``, keeping the axis."""
+        ...
 
 
 class Archive:
@@ -63,6 +85,7 @@ class Archive:
         self._path = path
         self._streams: dict[str, IO[bytes]] = {}
         self._whole: dict[str, npt.NDArray[Any]] = {}
+        self._infos: dict[str, zipfile.ZipInfo] = {}
         try:
             self._zip = zipfile.ZipFile(path)
             self._file = path.open("rb")
@@ -71,7 +94,7 @@ class Archive:
         except _CORRUPT as error:
             raise DataError(f"{path} is no .npz file ({error})") from error
         try:
-            self.members = {member.name: member for member in self._describe()}
+            self.members: Mapping[str, Member] = {m.name: m for m in self._describe()}
         except BaseException:
             self.close()
             raise
@@ -110,7 +133,7 @@ class Archive:
         """
         member = self.members[name]
         outer = math.prod(member.shape[:axis])
-        scattered = outer > 1 and member.info.compress_type != zipfile.ZIP_STORED
+        scattered = outer > 1 and self._infos[member.name].compress_type != zipfile.ZIP_STORED
         if member.fortran or scattered:
             index = (slice(None),) * axis + (slice(start, stop),)
             return np.ascontiguousarray(self._load_whole(member)[index])
@@ -131,22 +154,10 @@ class Archive:
         where = f"{self._path.name}: array {name!r}"
         try:
             with self._zip.open(info) as stream:
-                size, raw = _raw_header(stream, where)
-            shape, fortran, dtype = _parse_header(raw)
-        except (ValueError, SyntaxError, TypeError, tokenize.TokenError, RecursionError) as error:
-            raise DataError(f"{where} has no valid .npy header ({error})") from error
+                member = read_header(stream, name, where, info.file_size, (info.CRC,))
         except (*_CORRUPT, MemoryError) as error:
             raise DataError(f"{where} cannot be read ({error})") from error
-        if dtype.hasobject:
-            raise DataError(f"{where} holds Python objects", "plain numbers or strings")
-        if dtype.names is not None or dtype.subdtype is not None:
-            raise DataError(f"{where} has the structured type {dtype}", "plain numbers or strings")
-        member = Member(name, shape, dtype, fortran, size, info)
-        if min(shape, default=0) < 0 or member.nbytes + size != info.file_size:
-            raise DataError(
-                f"{where} declares {dtype}{list(shape)}, {member.nbytes} bytes",
-                f"the {info.file_size - size} bytes that the archive holds for it",
-            )
+        self._infos[name] = info
         return member
 
     def _block(self, member: Member, first: int, count: int) -> npt.NDArray[Any]:
@@ -168,13 +179,14 @@ class Archive:
 
     def _stream(self, member: Member) -> tuple[IO[bytes], int]:
         """A seekable stream that holds the member's data, and where the data begins in it."""
-        if member.info.compress_type == zipfile.ZIP_STORED:
-            self._file.seek(member.info.header_offset)
+        info = self._infos[member.name]
+        if info.compress_type == zipfile.ZIP_STORED:
+            self._file.seek(info.header_offset)
             _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(self._file.read(_LOCAL_HEADER.size))
             local = _LOCAL_HEADER.size + name_bytes + extra_bytes
-            return self._file, member.info.header_offset + local + member.header_bytes
+            return self._file, info.header_offset + local + member.header_bytes
         if member.name not in self._streams:
-            self._streams[member.name] = self._zip.open(member.info)
+            self._streams[member.name] = self._zip.open(info)
         return self._streams[member.name], member.header_bytes
 
     def _load_whole(self, member: Member) -> npt.NDArray[Any]:
@@ -185,12 +197,51 @@ class Archive:
         return self._whole[member.name]
 
     def _check_budget(self, member: Member, size: int) -> None:
-        if size > MAX_SLICE_BYTES:
-            raise LimitError(
-                f"{self._path.name}: array {member.name!r} needs {size} bytes at once",
-                f"at most {MAX_SLICE_BYTES}",
-                "store it in C order with numpy.savez",
-            )
+        check_budget(size, f"{self._path.name}: array {member.name!r}")
+
+
+def check_budget(size: int, where: str) -> None:
+    """Raise ``LimitError`` where one read would return more than ``MAX_SLICE_BYTES``."""
+    if size > MAX_SLICE_BYTES:
+        raise LimitError(
+            f"{where} needs {size} bytes at once",
+            f"at most {MAX_SLICE_BYTES}",
+            "store it in C order with numpy.savez",
+        )
+
+
+def read_header(
+    stream: IO[bytes], name: str, where: str, file_bytes: int, stamp: tuple[int, ...]
+) -> Member:
+    """Read what stands before the data, under a size budget.
+
+    Args:
+        stream: At the beginning of the ``.npy``.
+        name: Of the array.
+        where: Names it in errors.
+        file_bytes: Size of the whole ``.npy``, which the header must agree with.
+        stamp: Of the member.
+
+    Raises:
+        DataError: It is no plain array, or its size does not fit.
+        LimitError: The header is too large.
+    """
+    try:
+        size, raw = _raw_header(stream, where)
+        shape, fortran, dtype = _parse_header(raw)
+    except (ValueError, SyntaxError, TypeError, tokenize.TokenError, RecursionError) as error:
+        raise DataError(f"{where} has no valid .npy header ({error})") from error
+    if dtype.hasobject:
+        raise DataError(f"{where} holds Python objects", "plain numbers or strings")
+    if dtype.names is not None or dtype.subdtype is not None:
+        raise DataError(f"{where} has the structured type {dtype}", "plain numbers or strings")
+    member = Member(name, shape, dtype, fortran, size, stamp)
+    if min(shape, default=0) < 0 or member.nbytes + size != file_bytes:
+        raise DataError(
+            f"{where} declares {dtype}{list(shape)}, {member.nbytes} bytes",
+            f"the {file_bytes - size} bytes that the file holds for it",
+        )
+    return member
 
 
 def _raw_header(stream: IO[bytes], where: str) -> tuple[int, bytes]:

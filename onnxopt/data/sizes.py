@@ -163,7 +163,7 @@ def _resolve(dimensions: tuple[Dimension, ...], fixed: Sizes) -> dict[str, int]:
 
 def _role(spec: TensorSpec, axis: int) -> str:
     shape = spec.shape or ()
-    if axis == 0 or _is_state_batch(shape, axis):
+    if axis == 0 or is_state_batch(shape, axis):
         return "batch"
     if len(shape) < _IMAGE_RANK:
         return "sequence" if axis == 1 else "other"
@@ -176,7 +176,7 @@ def _role(spec: TensorSpec, axis: int) -> str:
     return "channels" if axis == (_IMAGE_RANK - 1 if channels_last else 1) else "image"
 
 
-def _is_state_batch(shape: tuple[int | str | None, ...], axis: int) -> bool:
+def is_state_batch(shape: tuple[int | str | None, ...], axis: int) -> bool:
     """The middle of [layers, batch, hidden], a recurrent state."""
     layers, hidden = shape[0], shape[-1]
     sized = isinstance(layers, int) and layers > 1 and isinstance(hidden, int)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxopt.data.check import check_dtype, check_shape
-from onnxopt.data.npy import Archive, Member
+from onnxopt.data.npy import Arrays, Member
 from onnxopt.errors import DataError
 from onnxopt.signature import TensorSpec
 
@@ -38,7 +38,7 @@ class Slicing:
     count: int = 1
     left_over: int = 0
 
-    def read(self, archive: Archive, index: int) -> npt.NDArray[np.generic]:
+    def read(self, archive: Arrays, index: int) -> npt.NDArray[np.generic]:
         """The input of sample ``index``; a single entry serves every sample."""
         if self.axis is None:
             whole = archive.read(self.member.name)

@@ -6,11 +6,12 @@ from onnxopt.deploy.bundle import (
     check_destination,
     write_bundle,
 )
-from onnxopt.deploy.manifest import Manifest, StepDelta, read_manifest
+from onnxopt.deploy.manifest import DataEntry, Manifest, StepDelta, read_manifest
 from onnxopt.deploy.verify import VerifyReport, verify_bundle
 
 __all__ = [
     "BundleContent",
+    "DataEntry",
     "GoldenSample",
     "Manifest",
     "StepDelta",

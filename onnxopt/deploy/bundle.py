@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
@@ -19,11 +19,16 @@ from onnxopt.deploy.manifest import (
     MANIFEST_NAME,
     MEASURED,
     Agreement,
+    DataEntry,
     FileEntry,
     Manifest,
     StepDelta,
+    read_manifest,
     tensor_entries,
+    unlisted_files,
 )
+from onnxopt.deploy.samples import write_arrays
+from onnxopt.deploy.verify import verify_bundle
 from onnxopt.errors import UsageError
 from onnxopt.exactness import Exactness
 from onnxopt.signature import signature_of
@@ -57,12 +62,11 @@ class BundleContent:
         provider: Runtime provider it was measured on.
         threads: Thread count it was measured with.
         source: File name of the original.
-        source_sha256: Content hash of the original.
+        source_sha256: SHA-256 of the original file; of the content, for a model in memory.
         recipe: The recipe, spelled in full.
         steps: Per-pass deltas.
         samples: Golden samples.
-        data: Spec of the calibration data.
-        data_fingerprint: Its content hash.
+        data: What the samples behind it are, by their part in the work.
         versions: Versions of the libraries that made it.
         measured: File name → JSON document, for ``measured/``.
     """
@@ -81,8 +85,7 @@ class BundleContent:
     recipe: str
     steps: Sequence[StepDelta]
     samples: Sequence[GoldenSample]
-    data: str | None = None
-    data_fingerprint: str | None = None
+    data: Mapping[str, DataEntry] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
 
@@ -98,12 +101,14 @@ def write_bundle(content: BundleContent, folder: Path, *, force: bool = False) -
     Raises:
         UsageError: The folder is in the way.
     """
+    folder = folder.resolve()
     check_destination(folder, force=force)
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         staging.chmod(0o755)
         manifest = _fill(content, staging)
+        verify_bundle(staging)
         _swap(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -114,28 +119,38 @@ def check_destination(folder: Path, *, force: bool) -> None:
     """Refuse a destination that would lose something.
 
     Raises:
-        UsageError: It is a file, or a folder that is no bundle, or a bundle without ``force``.
+        UsageError: It is a file, the current folder, holds anything that is no part of a bundle,
+            or is a bundle and ``force`` was not given.
     """
+    folder = folder.resolve()
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError(f"{folder} is a file", "a folder for the bundle")
+    if folder == Path.cwd():
+        raise UsageError("the bundle would replace the current folder", "another one")
     if not any(folder.iterdir()):
         return
     if not (folder / MANIFEST_NAME).is_file():
         raise UsageError(f"{folder} holds something that is no bundle", "an empty or new folder")
     if not force:
         raise UsageError(f"{folder} holds a bundle already", todo="replace it with --force")
+    strangers = unlisted_files(folder, read_manifest(folder))
+    if strangers:
+        raise UsageError(
+            f"{folder} also holds {strangers[0]}, which is no part of the bundle",
+            todo="move it away first",
+        )
 
 
 def _fill(content: BundleContent, folder: Path) -> Manifest:
-    model_name = f"{Path(content.name).stem}.onnx"
+    model_name = f"{re.sub(r'[^A-Za-z0-9._-]', '_', content.name) or 'model'}.onnx"
     store.save(content.model, folder / model_name)
     golden = folder / "golden"
     golden.mkdir()
     for index, sample in enumerate(content.samples):
-        np.savez(golden / f"{index:03d}.inputs.npz", **dict(sample.inputs))  # type: ignore[arg-type]
-        np.savez(golden / f"{index:03d}.outputs.npz", **dict(sample.outputs))  # type: ignore[arg-type]
+        write_arrays(golden / f"{index:03d}.inputs.npz", sample.inputs)
+        write_arrays(golden / f"{index:03d}.outputs.npz", sample.outputs)
     shutil.copyfile(Path(__file__).with_name("runner.py"), folder / "run.py")
     measured = folder / MEASURED
     measured.mkdir()
@@ -164,8 +179,7 @@ def _manifest(content: BundleContent, folder: Path, model_name: str) -> Manifest
         source_sha256=content.source_sha256,
         recipe=content.recipe,
         steps=list(content.steps),
-        data=content.data,
-        data_fingerprint=content.data_fingerprint,
+        data=dict(content.data),
         inputs=inputs,
         outputs=outputs,
         agreement=_agreement(content.exactness),
@@ -188,10 +202,12 @@ def _swap(staging: Path, folder: Path) -> None:
         staging.rename(folder)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-    folder.replace(old)
     try:
-        staging.rename(folder)
-    except OSError:
-        old.replace(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        folder.replace(old)
+        try:
+            staging.rename(folder)
+        except OSError:
+            old.replace(folder)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

@@ -59,6 +59,14 @@ class TensorEntry(_Frozen):
         return cls(name=spec.name, dtype=spec.dtype, shape=shape)
 
 
+class DataEntry(_Frozen):
+    """Samples that were used: what they were called, how many, and their content hash."""
+
+    origin: str
+    samples: int = Field(ge=0)
+    fingerprint: str
+
+
 class StepDelta(_Frozen):
     """What one executed pass did to the model's size."""
 
@@ -101,8 +109,7 @@ class Manifest(_Frozen):
     source_sha256: str
     recipe: str
     steps: list[StepDelta]
-    data: str | None
-    data_fingerprint: str | None
+    data: dict[str, DataEntry]
     inputs: list[TensorEntry]
     outputs: list[TensorEntry]
     agreement: Agreement
@@ -125,6 +132,13 @@ def tensor_entries(signature: Signature) -> tuple[list[TensorEntry], list[Tensor
     """Inputs and outputs of a signature as manifest entries."""
     inputs = [TensorEntry.of(spec) for spec in signature.inputs]
     return inputs, [TensorEntry.of(spec) for spec in signature.outputs]
+
+
+def unlisted_files(folder: Path, manifest: Manifest) -> tuple[str, ...]:
+    """Files in a bundle's folder that its manifest does not know, sorted."""
+    known = {entry.path for entry in (*manifest.files, *manifest.measured)} | {MANIFEST_NAME}
+    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
+    return tuple(sorted(present - known))
 
 
 def read_manifest(folder: Path) -> Manifest:

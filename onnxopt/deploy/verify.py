@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxopt.deploy.manifest import MANIFEST_NAME, Agreement, FileEntry, Manifest, read_manifest
+from onnxopt.deploy.manifest import (
+    Agreement,
+    FileEntry,
+    Manifest,
+    read_manifest,
+    unlisted_files,
+)
+from onnxopt.deploy.samples import read_arrays
 from onnxopt.errors import MismatchError, ModelError
 from onnxopt.runtime import SessionConfig, open_session
 
@@ -48,14 +54,12 @@ def verify_bundle(folder: Path) -> VerifyReport:
     for entry in entries:
         _check_file(folder, entry)
     _check_samples(folder, manifest)
-    known = {entry.path for entry in entries} | {MANIFEST_NAME}
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     return VerifyReport(
         folder=folder,
         model=manifest.model,
         files=len(entries),
         samples=manifest.samples,
-        unlisted=tuple(sorted(present - known)),
+        unlisted=unlisted_files(folder, manifest),
     )
 
 
@@ -86,32 +90,31 @@ def _check_samples(folder: Path, manifest: Manifest) -> None:
                     )
 
 
-def read_arrays(path: Path) -> Mapping[str, Any]:
-    """The arrays of an .npz file, without pickles.
-
-    Raises:
-        ModelError: The file is no such archive.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} is no golden sample: {error}") from error
-
-
 def disagreement(expected: Any, found: Any, rule: Agreement) -> str | None:
-    """Why an output is not close enough, or None."""
-    if found is None:
-        return "it is missing"
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return f"{found.dtype}{list(found.shape)} instead of {expected.dtype}{list(expected.shape)}"
+    """Why an output is not close enough, or None. NaN equals NaN, infinities agree by sign."""
+    if not isinstance(found, np.ndarray):
+        return "it is missing" if found is None else f"it is a {type(found).__name__}"
+    if expected.dtype.kind == "U":
+        found = found.astype(np.str_)
+    elif expected.dtype != found.dtype:
+        return f"{found.dtype} instead of {expected.dtype}"
+    if expected.shape != found.shape:
+        return f"shape {list(found.shape)} instead of {list(expected.shape)}"
     if expected.dtype.kind not in "fc":
         return None if np.array_equal(expected, found) else "its values differ"
+    a, b = expected.astype(np.complex128), found.astype(np.complex128)
+    finite = np.isfinite(a)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return "its NaNs or infinities differ"
+    return _finite_disagreement(a[finite], b[finite], rule)
+
+
+def _finite_disagreement(a: Any, b: Any, rule: Agreement) -> str | None:
+    error = np.abs(a - b)
     if rule.kind == "elementwise":
-        bound = rule.atol + rule.rtol * np.abs(expected)
-        close = np.isclose(found, expected, rtol=rule.rtol, atol=rule.atol, equal_nan=True)
-        worst = float(np.max(np.abs(found - expected) - bound, initial=0.0))
-        return None if close.all() else f"off by {worst:.3g} more than allowed"
-    norm = max(float(np.linalg.norm(expected.astype(np.float64))), 1e-12)
-    error = float(np.linalg.norm(found.astype(np.float64) - expected.astype(np.float64))) / norm
-    return None if error <= rule.limit else f"relative L2 error {error:.3g} above {rule.limit:g}"
+        worst = float(np.max(error - (rule.atol + rule.rtol * np.abs(a)), initial=0.0))
+        return None if worst <= 0 else f"off by {worst:.3g} more than allowed"
+    relative = float(np.linalg.norm(error)) / max(float(np.linalg.norm(a)), 1e-12)
+    if relative <= rule.limit:
+        return None
+    return f"relative L2 error {relative:.3g} above {rule.limit:g}"

@@ -36,7 +36,10 @@ class BenchmarkConfig:
 
     Attributes:
         session: How to run candidates that do not say it themselves.
-        rounds: Turns of each candidate; the pairs behind a ratio.
+        rounds: Turns of each candidate, the pairs behind a ratio; with ``within``, the least.
+        within: Half the width that a ratio's interval (with one candidate: its time's) may have,
+            as a fraction: 0.03 asks for further rounds until it is at most ±3 %. None for none.
+        most_rounds: Where ``within`` gives up.
         turn_runs: Least number of timed runs a turn.
         turn_seconds: Least time of a turn; it is filled with further runs.
         warmup_runs: Least number of runs before the first turn.
@@ -44,23 +47,30 @@ class BenchmarkConfig:
         reload: Whether each turn loads the model anew. How fast a loaded model runs depends by 1
             to 5 % on where in memory it happens to lie, so without this an interval speaks of
             the two processes at hand, not of the models.
+        batch: Items that one run works on, for inferences a second and joules; the samples
+            must hold as many.
         seed: Of the order of turns.
         timeout_seconds: Longest a load, warm-up or turn may take.
     """
 
     session: SessionConfig = field(default_factory=SessionConfig)
     rounds: int = 12
+    within: float | None = None
+    most_rounds: int = 200
     turn_runs: int = 3
     turn_seconds: float = 0.15
     warmup_runs: int = 5
     warmup_seconds: float = 3.0
     reload: bool = True
+    batch: int = 1
     seed: int = 0
     timeout_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("rounds", "turn_runs", "warmup_runs"):
+        for name in ("rounds", "most_rounds", "turn_runs", "warmup_runs", "batch"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}", "a number from 1")
         if self.timeout_seconds <= 0:
             raise UsageError(f"timeout_seconds={self.timeout_seconds}", "a time above 0")
+        if self.within is not None and not 0 < self.within < 1:
+            raise UsageError(f"within={self.within}", "a fraction such as 0.03")

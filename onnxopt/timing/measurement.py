@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxopt.errors import UsageError
 from onnxopt.runtime import Environment
-from onnxopt.timing.ratio import Ratio, paired_speedup
+from onnxopt.timing.ratio import Median, Ratio, paired_speedup
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ class Measurement:
         warmup_runs: Unmeasured runs before the first turn.
         steady: Whether the run time had settled by then.
         latency: Summary of all samples.
+        typical_ms: Median of ``rounds_ms`` with its interval.
+        spread: Interquartile range of ``rounds_ms`` over their median: how noisy the machine was.
+        batch: Items that one run works on.
+        inferences_per_s: Items a second, at the typical time.
+        joules: Energy the processor packages took for one item, whatever else ran included; None
+            where the machine does not let a program read it.
         rounds_ms: One time a round: the median over its passes of the mean run of a pass.
         samples_ms: Raw run times by round, in order; a pass runs each of the inputs once.
         load_ms: Time ONNX Runtime took to load the model in the fresh process.
@@ -81,6 +87,11 @@ class Measurement:
     warmup_runs: int
     steady: bool
     latency: Latency
+    typical_ms: Median
+    spread: float
+    batch: int
+    inferences_per_s: float
+    joules: float | None
     rounds_ms: tuple[float, ...]
     samples_ms: tuple[tuple[float, ...], ...]
     load_ms: float
@@ -102,12 +113,16 @@ class BenchmarkResult:
         ratios: Speed-up of each later candidate over the first.
         environment: The machine.
         seed: Of the order of turns.
+        within: The half width of the intervals that was asked for.
+        reached: Whether every interval is as narrow; None where nothing was asked.
     """
 
     measurements: tuple[Measurement, ...]
     ratios: tuple[Ratio, ...]
     environment: Environment
     seed: int
+    within: float | None = None
+    reached: bool | None = None
 
     def measurement(self, name: str) -> Measurement:
         """The measurement of one candidate.

@@ -41,6 +41,11 @@ class Ratio:
         """Whether the whole interval lies below 1."""
         return self.high < 1
 
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width over the speed-up: 0.03 means about ±3 %."""
+        return (self.high - self.low) / (2 * self.speedup)
+
 
 @dataclass(frozen=True)
 class Median:
@@ -50,6 +55,11 @@ class Median:
     low: float
     high: float
     confidence: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the interval's width over the median."""
+        return (self.high - self.low) / (2 * self.value)
 
 
 def paired_speedup(reference_ms: Sequence[float], candidate_ms: Sequence[float]) -> Median:

@@ -12,14 +12,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from onnxopt.errors import OnnxoptError
 from onnxopt.runtime import Session, SessionConfig, SessionInfo, open_session
+from onnxopt.timing.energy import EnergyMeter
 from onnxopt.timing.feeds import load_feeds
 from onnxopt.timing.memory import peak_rss_bytes
+from onnxopt.timing.trace import read_trace
 
 _WINDOW = 5
 _STEADY = 0.03
@@ -38,6 +40,7 @@ class Worker:
         self._load_ms = 0.0
         self._calls: list[Callable[[], object]] = []
         self._idle_since = (0.0, 0.0)
+        self._energy = EnergyMeter()
 
     def load(self, model: str, feeds: str, session: Mapping[str, Any]) -> dict[str, Any]:
         """Load the model and run it once."""
@@ -73,13 +76,34 @@ class Worker:
             self._open()
         for _ in range(_SETTLING_PASSES):
             self._pass_ms()
+        joules = self._energy.joules()
         wall, cpu = time.perf_counter(), time.process_time()
         samples = [ms for _ in range(passes) for ms in self._pass_ms()]
         return {
             "samples_ms": samples,
             "wall_s": time.perf_counter() - wall,
             "cpu_s": time.process_time() - cpu,
+            "joules": None if joules is None else (self._energy.joules() or 0.0) - joules,
             "load_ms": self._load_ms,
+        }
+
+    def profile(self, folder: str, passes: int) -> dict[str, Any]:
+        """Load anew and time without ONNX Runtime's profiler, then load anew and time with it."""
+        plain = self.turn(passes, reload=True)["samples_ms"]
+        self._open(replace(self._config, profile_prefix=Path(folder) / "trace"))
+        for _ in range(_SETTLING_PASSES + passes):
+            self._pass_ms()
+        if self._session is None:
+            raise RuntimeError("no session")
+        path = self._session.end_profiling()
+        count = len(self._calls)
+        trace = read_trace(path, (_SETTLING_PASSES + passes) * count, _SETTLING_PASSES * count)
+        path.unlink()
+        return {
+            "plain_ms": plain,
+            "run_ms": trace.run_ms,
+            "kernels": [[asdict(k), asdict(done)] for k, done in trace.kernels.items()],
+            "events": trace.events,
         }
 
     def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,17 +115,18 @@ class Worker:
             "load": self.load,
             "warm": self.warm,
             "turn": self.turn,
+            "profile": self.profile,
         }
         result = tasks[message["task"]](**arguments)
         self._idle_since = (time.perf_counter(), time.process_time())
         return {**idle, **result}
 
-    def _open(self) -> SessionInfo:
+    def _open(self, config: SessionConfig | None = None) -> SessionInfo:
         """Load the model; one loaded before is freed first, so that memory holds it once."""
         self._calls = []
         if self._session is not None:
             self._session.close()
-        self._session = open_session(self._model, self._config)
+        self._session = open_session(self._model, config or self._config)
         self._calls = [self._session.prepare(sample) for sample in self._samples]
         self._load_ms = self._session.info.load_ms
         return self._session.info

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxopt.data import open_dataset
+from onnxopt.data import DataOptions, open_dataset
 from onnxopt.errors import DataError
 from onnxopt.signature import Signature
 
@@ -74,7 +74,7 @@ def test_take_limit_and_fingerprint(module: str, signature: Signature) -> None:
     dataset = open_dataset(f"{module}:feeds", signature)
     taken = dataset.take([4, 1, 4, 2])
     assert [float(s.feeds["x"][0, 0]) for s in taken] == [4, 1, 4, 2]
-    assert len(open_dataset(f"{module}:feeds", signature, limit=3)) == 3
+    assert len(open_dataset(f"{module}:feeds", signature, DataOptions(limit=3))) == 3
     again = open_dataset(f"{module}:feeds", signature)
     assert dataset.fingerprint == again.fingerprint
     assert dataset.fingerprint != open_dataset(f"{module}:pairs", signature).fingerprint

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from onnxopt.data import open_dataset
+from onnxopt.data import DataOptions, open_dataset
 from onnxopt.errors import DataError, UsageError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -92,7 +92,7 @@ def test_batch_axis(tmp_path: Path, inputs: Inputs, save: Callable[..., None], o
     data = np.asarray(ramp(2, 6, 4), order=order)  # type: ignore[call-overload]
     save(tmp_path / "a.npz", h=data)
     signature = inputs(h=("float32", 2, "N", 4))
-    dataset = open_dataset(str(tmp_path / "a.npz"), signature, batch_axes={"h": 1})
+    dataset = open_dataset(str(tmp_path / "a.npz"), signature, DataOptions(batch_axes={"h": 1}))
     found = [sample.feeds["h"] for sample in dataset.take([5, 0])]
     np.testing.assert_array_equal(found[0], data[:, 5:6])
     np.testing.assert_array_equal(found[1], data[:, 0:1])
@@ -122,7 +122,7 @@ def test_slices_join_to_the_array(
     (np.savez_compressed if compressed else np.savez)(path, x=array)
     declared = (*others[:axis], step, *others[axis:])
     signature = Signature((TensorSpec("x", "float32", declared),), ())
-    dataset = open_dataset(str(path), signature, batch_axes={"x": axis})
+    dataset = open_dataset(str(path), signature, DataOptions(batch_axes={"x": axis}))
     assert len(dataset) == count
     joined = np.concatenate([s.feeds["x"] for s in dataset], axis=axis)
     np.testing.assert_array_equal(joined, array.take(range(count * step), axis=axis))
@@ -168,9 +168,12 @@ def test_labels_key(tmp_path: Path, inputs: Inputs) -> None:
     np.savez(tmp_path / "a.npz", x=ramp(2, 2), text=np.array(["ab", "c"]))
     signature = inputs(x=("float32", None, 2))
     path = str(tmp_path / "a.npz")
-    assert [s.label for s in open_dataset(path, signature, labels="text")] == ["ab", "c"]
+    assert [s.label for s in open_dataset(path, signature, DataOptions(labels="text"))] == [
+        "ab",
+        "c",
+    ]
     with pytest.raises(DataError, match="no labels called 'nope'"):
-        open_dataset(path, signature, labels="nope")
+        open_dataset(path, signature, DataOptions(labels="nope"))
     np.savez(tmp_path / "b.npz", x=ramp(3, 2), labels=np.arange(2))
     with pytest.raises(DataError, match="2 labels for 3 samples"):
         open_dataset(str(tmp_path / "b.npz"), signature)
@@ -218,19 +221,21 @@ def test_limit_is_a_choice_by_seed(tmp_path: Path, inputs: Inputs) -> None:
     np.savez(tmp_path / "a.npz", x=ramp(50, 2))
     signature = inputs(x=("float32", None, 2))
     path = str(tmp_path / "a.npz")
-    chosen = [open_dataset(path, signature, limit=5, seed=seed).items for seed in (0, 0, 1)]
+    chosen = [
+        open_dataset(path, signature, DataOptions(limit=5, seed=seed)).items for seed in (0, 0, 1)
+    ]
     assert chosen[0] == chosen[1] != chosen[2]
     assert list(chosen[0]) == sorted(chosen[0], key=int)
-    assert len(open_dataset(path, signature, limit=500)) == 50
+    assert len(open_dataset(path, signature, DataOptions(limit=500))) == 50
 
 
 def test_unknown_batch_axis(tmp_path: Path, inputs: Inputs) -> None:
     np.savez(tmp_path / "a.npz", x=ramp(4, 2))
     signature = inputs(x=("float32", None, 2))
     with pytest.raises(UsageError, match="unknown input 'y'; wanted one of x"):
-        open_dataset(str(tmp_path / "a.npz"), signature, batch_axes={"y": 1})
+        open_dataset(str(tmp_path / "a.npz"), signature, DataOptions(batch_axes={"y": 1}))
     with pytest.raises(DataError, match="x has no axis 2"):
-        open_dataset(str(tmp_path / "a.npz"), signature, batch_axes={"x": 2})
+        open_dataset(str(tmp_path / "a.npz"), signature, DataOptions(batch_axes={"x": 2}))
 
 
 @pytest.mark.parametrize("save", SAVERS)
@@ -260,7 +265,7 @@ def test_folder_keeps_ragged_shapes(tmp_path: Path, inputs: Inputs) -> None:
 
 
 def test_folder_errors_name_the_file(tmp_path: Path, inputs: Inputs) -> None:
-    with pytest.raises(DataError, match=r"holds no \.npz files"):
+    with pytest.raises(DataError, match="holds no data; wanted one kind"):
         open_dataset(str(tmp_path), inputs(x=("float32", None)))
     np.savez(tmp_path / "a.npz", x=ramp(3))
     np.savez(tmp_path / "b.npz", x=ramp(3, 1))

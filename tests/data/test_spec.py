@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxopt.data import Sample, in_memory, open_dataset
+from onnxopt.data import DataOptions, Sample, in_memory, open_dataset
 from onnxopt.errors import DataError, UsageError
 from onnxopt.signature import Signature
 
@@ -16,12 +16,12 @@ Inputs = Callable[..., Signature]
 def test_other_specs_are_a_usage_error_that_lists_what_works(
     tmp_path: Path, inputs: Inputs
 ) -> None:
-    (tmp_path / "table.csv").write_text("a,b")
-    for spec in (str(tmp_path / "table.csv"), "nonsense"):
-        with pytest.raises(UsageError, match=r"wanted file\.npz, a folder of .npz files, package"):
+    (tmp_path / "table.ods").write_text("a,b")
+    for spec in (str(tmp_path / "table.ods"), "nonsense"):
+        with pytest.raises(UsageError, match=r"wanted file\.npz, table"):
             open_dataset(spec, inputs(x=("float32", 1)))
     with pytest.raises(UsageError, match="limit of 0"):
-        open_dataset("random", inputs(x=("float32", 1)), limit=0)
+        open_dataset("random", inputs(x=("float32", 1)), DataOptions(limit=0))
 
 
 @pytest.mark.parametrize("spec", ["missing.npz", "missing.tar.gz"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from onnxopt.data import (
+    DataOptions,
     Feeds,
     SizesSeen,
     candidate_inputs,
@@ -94,7 +95,9 @@ def test_what_cannot_be_made_up() -> None:
 
 
 def test_random_spec_says_so(inputs: Inputs) -> None:
-    dataset = open_dataset("random", inputs(x=("float32", "N")), limit=3, dims={"N": 2})
+    dataset = open_dataset(
+        "random", inputs(x=("float32", "N")), DataOptions(limit=3, dims={"N": 2})
+    )
     assert dataset.is_random
     assert len(dataset) == 3
     assert "random" in dataset.notes[0]

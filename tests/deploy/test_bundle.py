@@ -8,11 +8,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from onnxopt import store
-from onnxopt.deploy import BundleContent, GoldenSample, read_manifest, verify_bundle, write_bundle
+from onnxopt.deploy import (
+    BundleContent,
+    GoldenSample,
+    bundle,
+    read_manifest,
+    verify_bundle,
+    write_bundle,
+)
+from onnxopt.deploy.manifest import Agreement
+from onnxopt.deploy.runner import agrees
+from onnxopt.deploy.verify import disagreement
 from onnxopt.errors import MismatchError, ModelError, UsageError
 from onnxopt.exactness import Exactness
 
@@ -40,6 +51,12 @@ def content(**changes: Any) -> BundleContent:
         "measured": {"benchmark.json": {"p50_ms": 1.5}},
     }
     return BundleContent(**(values | changes))
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for another machine: the bundle is right where it was made."""
+    monkeypatch.setattr(bundle, "verify_bundle", lambda folder: None)
 
 
 def test_written_and_verified(tmp_path: Path) -> None:
@@ -89,7 +106,14 @@ def test_missing_longer_and_unlisted_files(tmp_path: Path) -> None:
         verify_bundle(tmp_path / "b")
 
 
-def test_outputs_that_differ_here(tmp_path: Path) -> None:
+def test_a_bundle_that_fails_its_own_check_is_not_written(tmp_path: Path) -> None:
+    x = np.ones((1, 2), np.float32)
+    with pytest.raises(MismatchError):
+        write_bundle(content(samples=[GoldenSample({"x": x}, {"y": x})]), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outputs_that_differ_here(tmp_path: Path, unchecked: None) -> None:
     x = np.ones((1, 2), np.float32)
     write_bundle(content(samples=[GoldenSample({"x": x}, {"y": x})]), tmp_path / "b")
     with pytest.raises(MismatchError, match="golden sample 0, output 'y': off by"):
@@ -129,6 +153,67 @@ def test_the_destination_is_never_lost(tmp_path: Path) -> None:
         write_bundle(content(), other, force=True)
     with pytest.raises(UsageError, match="is a file"):
         write_bundle(content(), other / "thesis.txt", force=True)
+    (other / "manifest.json").write_text('{"name": "my web app"}')
+    with pytest.raises(ModelError, match="manifest"):
+        write_bundle(content(), other, force=True)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"also holds notes\.txt"):
+        write_bundle(content(), target, force=True)
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+def test_the_current_folder_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="current folder"):
+        write_bundle(content(), Path())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_to_a_folder_is_filled_where_it_points(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_bundle(content(), tmp_path / "link")
+    assert (tmp_path / "real" / "manifest.json").is_file()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+
+
+@pytest.mark.parametrize(("name", "file"), [("a.b", "a.b.onnx"), ("a\\b/c", "a_b_c.onnx")])
+def test_model_names_become_file_names(tmp_path: Path, name: str, file: str) -> None:
+    assert write_bundle(content(name=name), tmp_path / "b").model == file
+
+
+def test_strings_and_any_input_name_are_bundled(tmp_path: Path) -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    g (string[2] file) => (string[2] allow_pickle) { allow_pickle = Identity(file) }"""
+    words = np.array(["ä", "b c"], object)
+    sample = GoldenSample({"file": words}, {"allow_pickle": words})
+    write_bundle(content(model=store.from_text(text), samples=[sample]), tmp_path / "b")
+    assert verify_bundle(tmp_path / "b").samples == 1
+    done = subprocess.run([sys.executable, tmp_path / "b" / "run.py"], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("value", [[np.ones(2)], np.ones(2, ml_dtypes.bfloat16)])
+def test_what_numpy_cannot_hold_is_refused(tmp_path: Path, value: Any) -> None:
+    x = np.ones((1, 2), np.float32)
+    with pytest.raises(ModelError, match="in a bundle's samples"):
+        write_bundle(content(samples=[GoldenSample({"x": x}, {"y": value})]), tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["relative_l2", "elementwise"])
+def test_nan_equals_nan_and_infinities_agree_by_sign(kind: Any) -> None:
+    rule = Agreement(kind=kind, atol=1e-6, rtol=1e-6, limit=1e-6)
+    a = np.array([1, np.nan, np.inf], np.float32)
+    assert disagreement(a, a.copy(), rule) is None
+    assert agrees(a, a.copy(), rule.model_dump())
+    for other in (np.nan, -np.inf, 5.0):
+        b = a.copy()
+        b[2] = other
+        assert disagreement(a, b, rule) is not None
+        assert not agrees(a, b, rule.model_dump())
 
 
 def test_run_py_needs_nothing_of_ours(tmp_path: Path) -> None:
@@ -155,7 +240,7 @@ def test_run_py_runs_one_feed_and_times_it(tmp_path: Path) -> None:
     assert done.stdout.startswith("p50 ")
 
 
-def test_run_py_sees_a_difference(tmp_path: Path) -> None:
+def test_run_py_sees_a_difference(tmp_path: Path, unchecked: None) -> None:
     x = np.ones((1, 2), np.float32)
     write_bundle(content(samples=[GoldenSample({"x": x}, {"y": x})]), tmp_path / "b")
     command = [sys.executable, str(tmp_path / "b" / "run.py")]

@@ -192,54 +192,6 @@ def test_an_interrupt_leaves_no_process_behind(file: Path) -> None:
     assert no_children()
 
 
-def test_the_order_of_turns_is_balanced_and_drawn_from_the_seed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from onnxopt.timing import run
-
-    class Recorder:
-        def __init__(self, name: str, log: list[str]) -> None:
-            self.name, self.log = name, log
-
-        def ask(self, task: str, timeout_s: float, **arguments: object) -> dict[str, object]:
-            self.log.append(self.name)
-            return {}
-
-    def order(seed: int) -> list[str]:
-        log: list[str] = []
-        entrants = [
-            run._Entrant(name, Path(), "", SessionConfig(), Recorder(name, log))  # type: ignore[arg-type]
-            for name in "abcd"
-        ]
-        run._rounds(entrants, BenchmarkConfig(rounds=6, seed=seed), lambda *_: None)
-        return log
-
-    log = order(0)
-    rounds = [log[start : start + 4] for start in range(0, 24, 4)]
-    assert all(sorted(one) == list("abcd") for one in rounds)
-    assert all(rounds[n] == rounds[n + 1][::-1] for n in (0, 2, 4))
-    assert order(0) == log != order(1)
-
-
-def test_threads_that_are_not_held_are_an_error() -> None:
-    from onnxopt.timing import run
-
-    entrant = run._Entrant("m", Path(), "", SessionConfig(), None)  # type: ignore[arg-type]
-    entrant.loaded = {"info": {"threads": 1, "device": "cpu"}}
-    run._check_threads(entrant, 1.1)
-    with pytest.raises(BackendMissingError, match=r"kept 2.0 cores busy; wanted 1"):
-        run._check_threads(entrant, 1.99)
-
-
-def test_a_machine_that_was_busy_is_noted() -> None:
-    from onnxopt.timing import run
-
-    info = {"device": "cpu", "notes": ["n"]}
-    assert run._notes(info, 0.99) == ("n",)
-    assert "busy: timed runs got 0.52 of one core" in run._notes(info, 0.52)[1]
-    assert run._notes({"device": "gpu", "notes": []}, 0.1) == ()
-
-
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"turn_runs": 0}, {"timeout_seconds": 0.0}])
 def test_a_config_out_of_range(wrong: dict[str, float]) -> None:
     with pytest.raises(UsageError):
