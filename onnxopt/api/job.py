@@ -14,6 +14,7 @@ from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.quantizing import QuantizeResult, quantize
 from onnxopt.api.workbench import DataSource, held_out
+from onnxopt.data import DataOptions
 from onnxopt.deploy import check_destination
 from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer
@@ -27,11 +28,20 @@ class _Table(BaseModel):
 
 
 class JobData(_Table):
-    """``samples`` is split; or ``calibration`` and ``test`` are given apart."""
+    """``samples`` is split; or ``calibration`` and ``test`` are given apart.
+
+    The others are those of ``DataOptions``.
+    """
 
     samples: str | None = None
     calibration: str | None = None
     test: str | None = None
+    labels: str = DataOptions.labels
+    items: str | None = None
+    limit: int | None = Field(default=None, ge=1)
+    preprocess: str | None = None
+    tokenizer: str | None = None
+    max_length: int | None = Field(default=None, ge=1)
 
 
 class JobBudget(_Table):
@@ -149,6 +159,7 @@ def run_job(
         measure=file.measure,
         dims=file.dims,
         allow_foreign=True,
+        reading=_reading(job),
     )
     source = job.folder / file.source
     data = _data(job, source, options)
@@ -224,6 +235,21 @@ def _data(job: Job, source: Path, options: RunOptions) -> DataSource | None:
     if data.calibration is None or data.test is None:
         raise UsageError("only one of data.calibration and data.test", "both, or data.samples")
     return held_out(source, _spec(job, data.calibration), _spec(job, data.test), options)
+
+
+def _reading(job: Job) -> DataOptions:
+    data = job.file.data
+    preprocess = data.preprocess
+    if preprocess is not None and preprocess.endswith(".toml"):
+        preprocess = str(job.folder / preprocess)
+    return DataOptions(
+        labels=data.labels,
+        items=data.items,
+        limit=data.limit,
+        preprocess=preprocess,
+        tokenizer=job.folder / data.tokenizer if data.tokenizer else None,
+        max_length=data.max_length,
+    )
 
 
 def _spec(job: Job, spec: str) -> str:

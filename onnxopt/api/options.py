@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxopt.data import DataOptions
 from onnxopt.errors import UsageError
 from onnxopt.progress import Progress, no_progress
 
@@ -28,6 +29,7 @@ class RunOptions:
         timeout_s: Limit on the verification runs, in seconds.
         allow_foreign: Whether recipe steps may import foreign code.
         progress: Told how far a long step is.
+        reading: What else is to be said about data given by a spec (labels, preprocessing …).
     """
 
     target: str | Path = "auto"
@@ -40,6 +42,7 @@ class RunOptions:
     timeout_s: float = 600.0
     allow_foreign: bool = False
     progress: Progress = no_progress
+    reading: DataOptions = field(default_factory=DataOptions)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.comparing import workable_inputs
-from onnxopt.data import DataOptions, Dataset, Split, open_dataset, split
+from onnxopt.data import Dataset, Split, open_dataset, split
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig
 from onnxopt.signature import Signature, signature_of
@@ -110,13 +110,11 @@ class Workbench:
         return [sample.feeds for sample in made]
 
 
-def open_data(
-    data: str | Dataset, signature: Signature, options: RunOptions, limit: int | None = None
-) -> Dataset:
+def open_data(data: str | Dataset, signature: Signature, options: RunOptions) -> Dataset:
     """Open a data spec for a signature; an opened data set is returned as it is."""
     if not isinstance(data, str):
         return data
-    asked = DataOptions(seed=options.seed, dims=options.dims, limit=limit)
+    asked = replace(options.reading, seed=options.seed, dims=options.dims)
     return open_dataset(data, signature, asked)
 
 

@@ -12,10 +12,12 @@ import click
 from click.core import ParameterSource
 
 from onnxopt.cli.options import dim_option, run_options
+from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import RUNS, Settings, with_settings
 from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
+    from onnxopt.data import DataOptions
     from onnxopt.runtime import Precision, SessionConfig
 
 _ONLY_WITHOUT_PROFILE = ("rounds", "within", "max_rounds", "warmup")
@@ -39,6 +41,7 @@ class Request:
     profile: bool
     top: int
     dims: tuple[str, ...]
+    reading: DataOptions
 
 
 def _as_request(function: Callable[[Settings, Request], None]) -> Callable[..., None]:
@@ -109,6 +112,7 @@ def _as_request(function: Callable[[Settings, Request], None]) -> Callable[..., 
 )
 @dim_option
 @with_settings(*RUNS)
+@with_reading
 @_as_request
 def command(settings: Settings, request: Request) -> None:
     """Time MODELS, interleaved, each in a process of its own; ratios are over the first.
@@ -147,7 +151,9 @@ def _benchmark(settings: Settings, request: Request, session: SessionConfig) -> 
             data=request.data,
             config=config,
             samples=request.samples,
-            options=run_options(settings, watch.progress, dims=request.dims),
+            options=run_options(
+                settings, watch.progress, dims=request.dims, reading=request.reading
+            ),
         )
     settings.console.print(benchmark_table(found))
     for line in benchmark_lines(found):
@@ -172,7 +178,9 @@ def _profile(settings: Settings, request: Request, session: SessionConfig) -> No
                 config=ProfileConfig(session=session),
                 samples=request.samples,
                 batch=request.batch,
-                options=run_options(settings, watch.progress, dims=request.dims),
+                options=run_options(
+                    settings, watch.progress, dims=request.dims, reading=request.reading
+                ),
             )
         profiles.append(asdict(found))
         for line in profile_lines(found):

@@ -15,11 +15,13 @@ from onnxopt.cli.options import (
     parse_drop,
     run_options,
 )
+from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import RUNS, Settings, with_settings
 from onnxopt.errors import BudgetError
 
 if TYPE_CHECKING:
     from onnxopt.comparing import Comparison
+    from onnxopt.data import DataOptions
 
 
 @click.command("compare")
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @max_error_option
 @dim_option
 @with_settings(*RUNS)
+@with_reading
 def command(
     settings: Settings,
     reference: Path,
@@ -40,6 +43,7 @@ def command(
     max_drop: str | None,
     max_error: float | None,
     dims: tuple[str, ...],
+    reading: DataOptions,
 ) -> None:
     """Run REFERENCE and CANDIDATE on every sample and say how they differ."""
     from onnxopt import api
@@ -48,7 +52,7 @@ def command(
     stated = max_drop is not None or max_error is not None
     budget = api.Budget(metric, parse_drop(max_drop), max_error)
     with watching(settings, f"comparing {candidate} with {reference}") as watch:
-        options = run_options(settings, watch.progress, dims=dims)
+        options = run_options(settings, watch.progress, dims=dims, reading=reading)
         found = api.compare(
             reference,
             candidate,

@@ -14,10 +14,12 @@ from onnxopt.cli.options import (
     run_options,
     target_option,
 )
+from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
 
 if TYPE_CHECKING:
     from onnxopt.api import OptimizeResult
+    from onnxopt.data import DataOptions
 
 
 @click.command("optimize")
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
 @with_settings(*WRITES)
+@with_reading
 def command(
     settings: Settings,
     model: Path,
@@ -40,6 +43,7 @@ def command(
     dims: tuple[str, ...],
     measure: bool,
     no_verify: bool,
+    reading: DataOptions,
 ) -> None:
     """Rewrite MODEL by a recipe, verify that it computes the same, and write it."""
     from onnxopt import api
@@ -48,7 +52,13 @@ def command(
     destination = check_output(settings, output)
     with watching(settings, f"optimizing {model}") as watch:
         options = run_options(
-            settings, watch.progress, target, dims, verify=not no_verify, measure=measure
+            settings,
+            watch.progress,
+            target,
+            dims,
+            verify=not no_verify,
+            measure=measure,
+            reading=reading,
         )
         result = api.optimize(
             model, destination, recipe=recipe, data=data, options=options, observer=watch

@@ -18,11 +18,13 @@ from onnxopt.cli.options import (
     run_options,
     target_option,
 )
+from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
 from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxopt.api import QuantizeResult
+    from onnxopt.data import DataOptions
 
 
 @click.command("quantize")
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 @click.option("--measure", is_flag=True, help="Time float and int8, keep the faster.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
 @with_settings(*WRITES)
-def command(  # noqa: PLR0913 - one parameter an option
+@with_reading
+def command(
     settings: Settings,
     model: Path,
     output: Path,
@@ -61,6 +64,7 @@ def command(  # noqa: PLR0913 - one parameter an option
     accept_undecided: bool,
     measure: bool,
     no_verify: bool,
+    reading: DataOptions,
 ) -> None:
     """Quantize MODEL to int8, compare it on held-out samples, and write what fits the budget."""
     from onnxopt import api
@@ -72,7 +76,13 @@ def command(  # noqa: PLR0913 - one parameter an option
     budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided)
     with watching(settings, f"quantizing {model}") as watch:
         options = run_options(
-            settings, watch.progress, target, dims, verify=not no_verify, measure=measure
+            settings,
+            watch.progress,
+            target,
+            dims,
+            verify=not no_verify,
+            measure=measure,
+            reading=reading,
         )
         result = api.quantize(
             model,
