@@ -63,11 +63,18 @@ class WheelFile(_Row):
         return PurePosixPath(self.path).name
 
 
-class _FromWheel(_Row):
+class _InWheel(_Row):
     id: Id
     summary: str
     wheel: Id
     licence: str
+
+
+class Archive(_InWheel):
+    """A whole wheel as a source of files; it is read, never run or installed."""
+
+
+class _FromWheel(_InWheel):
     files: Annotated[tuple[WheelFile, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -117,7 +124,7 @@ class EmbeddedModel(_Row):
     notes: str = ""
 
 
-Entry = ZooModel | Asset | EmbeddedModel
+Entry = ZooModel | Asset | Archive | EmbeddedModel
 
 
 class Catalog(_Row):
@@ -127,6 +134,7 @@ class Catalog(_Row):
     model: tuple[ZooModel, ...]
     embedded: tuple[EmbeddedModel, ...] = ()
     asset: tuple[Asset, ...] = ()
+    archive: tuple[Archive, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -136,15 +144,16 @@ class Catalog(_Row):
         packages = [wheel.package for wheel in self.wheel]
         if len(set(packages)) < len(packages):
             raise ValueError("two wheels are of one package")
-        for entry in (*self.model, *self.asset):
+        pinned: tuple[_InWheel, ...] = (*self.model, *self.asset, *self.archive)
+        for entry in pinned:
             if entry.wheel not in packages:
                 raise ValueError(f"{entry.id} names the unlisted wheel {entry.wheel}")
         return self
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """Models, embedded models and assets, in this order."""
-        return (*self.model, *self.embedded, *self.asset)
+        """Models, embedded models, assets and archives, in this order."""
+        return (*self.model, *self.embedded, *self.asset, *self.archive)
 
     def find(self, name: str) -> Entry:
         """The entry called ``name``.
@@ -155,10 +164,11 @@ class Catalog(_Row):
         for entry in self.entries:
             if entry.id == name:
                 return entry
-        known = ", ".join(entry.id for entry in self.entries if not isinstance(entry, Asset))
+        models: tuple[ZooModel | EmbeddedModel, ...] = (*self.model, *self.embedded)
+        known = ", ".join(model.id for model in models)
         raise UsageError(f"there is no model called {name!r}", wanted=f"one of {known}")
 
-    def wheel_of(self, entry: ZooModel | Asset) -> Wheel:
+    def wheel_of(self, entry: ZooModel | Asset | Archive) -> Wheel:
         """The wheel that ``entry`` ships in."""
         return next(wheel for wheel in self.wheel if wheel.package == entry.wheel)
 

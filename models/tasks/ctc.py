@@ -84,6 +84,23 @@ def label_text(label: object) -> str:
     return value
 
 
+def only_scores(outputs: Outputs, classes: int) -> npt.NDArray[Any]:
+    """The first output's scores of a single text as [steps, classes].
+
+    Args:
+        outputs: Of the model; [steps, 1, classes] or [1, steps, classes].
+        classes: How many there must be.
+
+    Raises:
+        DataError: The first output is none of these.
+    """
+    name, scores = next(iter(outputs.items()))
+    shape = np.shape(scores)
+    if len(shape) != 3 or shape[2] != classes or 1 not in shape[:2]:
+        raise DataError(f"the output {name} is {list(shape)}", f"[steps, 1, {classes}]")
+    return np.asarray(scores).reshape(-1, classes)
+
+
 def _length(label: object) -> float:
     return max(len(label_text(label)), 1)
 

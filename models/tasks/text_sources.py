@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -11,19 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from onnxopt.errors import DataError
-from onnxopt_models.catalog import EmbeddedModel, load_catalog
+from onnxopt_models.catalog import Archive, EmbeddedModel, load_catalog
 from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks.folder import Description
 from onnxopt_models.tasks.render import FONTS
+from onnxopt_models.tasks.splits import is_in
 from onnxopt_models.tasks.task import Request, Split
 
 WORDS = "words-eff-long"
-_QUARTERS: dict[Split, range] = {
-    "all": range(4),
-    "calibration": range(0, 1),
-    "search": range(1, 2),
-    "test": range(2, 4),
-}
 
 
 def source_words(cache_dir: Path, split: Split) -> tuple[str, ...]:
@@ -32,11 +26,7 @@ def source_words(cache_dir: Path, split: Split) -> tuple[str, ...]:
     A word's part is decided by its sha256 alone, so no two parts share a word at any seed.
     """
     text = fetch(WORDS, cache_dir).read_text(encoding="utf-8")
-    return tuple(word for word in text.split() if _quarter(word) in _QUARTERS[split])
-
-
-def _quarter(word: str) -> int:
-    return hashlib.sha256(word.encode()).digest()[0] % 4
+    return tuple(word for word in text.split() if is_in(word, split))
 
 
 def deal(words: tuple[str, ...], request: Request, at_most: int) -> Iterator[tuple[str, ...]]:
@@ -61,15 +51,23 @@ def deal(words: tuple[str, ...], request: Request, at_most: int) -> Iterator[tup
 
 
 def describe(
-    task: str, revision: int, request: Request, metrics: tuple[str, ...] = ()
+    task: str,
+    revision: int,
+    request: Request,
+    metrics: tuple[str, ...] = (),
+    *,
+    sources: tuple[str, ...] = (WORDS, *FONTS),
+    packages: tuple[str, ...] = ("pillow", "numpy"),
 ) -> Description:
-    """What a folder of rendered text depends on.
+    """What a folder of samples depends on.
 
     Args:
         task: The task's name, which is also its model's.
         revision: Of the task's code: another one, other bytes.
         request: Which samples.
         metrics: What may judge them.
+        sources: The catalog's assets that they are made of.
+        packages: Whose versions may decide the bytes.
     """
     return Description(
         task=task,
@@ -78,8 +76,8 @@ def describe(
             "revision": revision,
             "seed": request.seed,
             "split": request.split,
-            "sources": {name: _hashes(name) for name in (WORDS, *FONTS)},
-            "versions": {name: version(name) for name in ("pillow", "numpy")},
+            "sources": {name: _hashes(name) for name in sources},
+            "versions": {name: version(name) for name in packages},
         },
         notes={"model": task, "metrics": metrics, "python": sys.version.split()[0]},
     )
@@ -89,4 +87,6 @@ def _hashes(name: str) -> dict[str, str]:
     entry = load_catalog().find(name)
     if isinstance(entry, EmbeddedModel):
         return {}
+    if isinstance(entry, Archive):
+        return {entry.wheel: load_catalog().wheel_of(entry).sha256}
     return {file.name: file.sha256 for file in entry.files}

@@ -22,6 +22,8 @@ from onnxopt.data import Dataset
 from onnxopt.store import content_hash
 
 FORMAT = 1
+MOST_BYTES = 512 * 1024 * 1024
+"""All cached statistics together; the oldest go first."""
 _EMPTY_BINS = np.zeros(0, np.uint16)
 _EMPTY_COUNTS = np.zeros(0, np.int64)
 
@@ -44,6 +46,18 @@ def write(statistics: Statistics, path: Path) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    prune(path.parent)
+
+
+def prune(folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Remove the files read or written longest ago until the folder is small enough."""
+    files = [(path, path.stat()) for path in folder.glob("*.npz")]
+    files.sort(key=lambda pair: max(pair[1].st_mtime, pair[1].st_atime), reverse=True)
+    total = 0
+    for path, found in files:
+        total += found.st_size
+        if total > most_bytes:
+            path.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Statistics | None:

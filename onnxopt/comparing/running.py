@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxopt.comparing.agreement import OutputAgreement, compare_outputs
@@ -20,10 +19,11 @@ from onnxopt.exactness import Tolerance
 from onnxopt.metrics import (
     MIN_SAMPLES,
     Interval,
+    Scores,
     Verdict,
     bootstrap_mean,
+    change_of,
     judge,
-    paired_bootstrap,
 )
 from onnxopt.progress import Progress, no_progress
 from onnxopt.runtime import Session, SessionConfig, SessionInfo, open_session
@@ -82,10 +82,12 @@ class _Record:
     excused: dict[str, str]
     accumulator: Accumulator = field(default_factory=Accumulator)
     errors: list[float] = field(default_factory=list)
-    before: list[float] = field(default_factory=list)
-    after: list[float] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
+    scores: tuple[Scores, Scores] | None = None
     samples: int = 0
+
+    def __post_init__(self) -> None:
+        metric = self.criteria.metric
+        self.scores = None if metric is None else (Scores(metric), Scores(metric))
 
     def add(self, sample: Sample, expected: dict[str, Any], found: dict[str, Any]) -> None:
         agreements = compare_outputs(expected, found, self.criteria.tolerance, self.excused)
@@ -94,12 +96,10 @@ class _Record:
         error = sample_error(agreements)
         if error is not None:
             self.errors.append(error)
-        metric = self.criteria.metric
-        if metric is not None:
+        if self.scores is not None:
             where = f"sample {sample.item}"
-            self.before.append(metric(expected, sample.label, where))
-            self.after.append(metric(found, sample.label, where))
-            self.weights.append(metric.weight(sample.label))
+            for scores, outputs in zip(self.scores, (expected, found), strict=True):
+                scores.add(outputs, sample.label, where, reference=expected)
 
     def comparison(
         self, reference_run: SessionInfo, candidate_run: SessionInfo, dataset: Dataset
@@ -124,15 +124,14 @@ class _Record:
         )
 
     def _metric_change(self) -> MetricChange | None:
-        metric = self.criteria.metric
-        if metric is None:
+        if self.scores is None:
             return None
-        scores = (np.asarray(self.before), np.asarray(self.after))
-        both = np.concatenate(scores)
-        span = metric.span if metric.span is not None else float(both.max() - both.min())
-        change = paired_bootstrap(*scores, weights=self.weights, span=span, seed=self.criteria.seed)
-        before, after = (float(np.average(s, weights=self.weights)) for s in scores)
-        return MetricChange(metric.name, metric.higher_is_better, before, after, change)
+        before, after = self.scores
+        metric = before.metric
+        change = change_of(before, after, seed=self.criteria.seed)
+        return MetricChange(
+            metric.name, metric.higher_is_better, before.value(), after.value(), change
+        )
 
     def _fidelity(self) -> Interval | None:
         if not self.errors:

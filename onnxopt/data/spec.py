@@ -50,6 +50,8 @@ def open_dataset(
         BackendMissingError: The data needs a package that is not installed.
     """
     options = options or DataOptions()
+    if not spec.strip():
+        raise UsageError("an empty data spec", "a file, a folder, module:function or random")
     if spec == "random":
         return _made_up(signature, options)
     if options.state:

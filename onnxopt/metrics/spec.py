@@ -11,11 +11,37 @@ from onnxopt import literal
 from onnxopt.data.function import import_function
 from onnxopt.errors import DataError, UsageError
 from onnxopt.metrics.accuracy import exact_match, top1, topk
+from onnxopt.metrics.auc import roc_auc
+from onnxopt.metrics.average_precision import average_precision
+from onnxopt.metrics.boxes import hmean
 from onnxopt.metrics.cer import cer
+from onnxopt.metrics.f1 import f1
+from onnxopt.metrics.iou import mean_iou
+from onnxopt.metrics.knn import knn
+from onnxopt.metrics.likeness import argmax_agreement, cosine
 from onnxopt.metrics.metric import Metric
+from onnxopt.metrics.perplexity import perplexity
+from onnxopt.metrics.regression import mae, mse, r2
 
 _FACTORIES: Mapping[str, Callable[..., Metric]] = MappingProxyType(
-    {"top1": top1, "topk": topk, "exact-match": exact_match, "cer": cer}
+    {
+        "top1": top1,
+        "topk": topk,
+        "exact-match": exact_match,
+        "cer": cer,
+        "f1": f1,
+        "roc-auc": roc_auc,
+        "mae": mae,
+        "mse": mse,
+        "r2": r2,
+        "mean-iou": mean_iou,
+        "ap": average_precision,
+        "hmean": hmean,
+        "perplexity": perplexity,
+        "knn": knn,
+        "cosine": cosine,
+        "argmax-agreement": argmax_agreement,
+    }
 )
 _SPEC = re.compile(r"\s*([^{}]+?)\s*(?:\{(.*)\})?\s*\Z", re.DOTALL)
 

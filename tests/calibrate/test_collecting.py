@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxopt import store
-from onnxopt.calibrate import collect, collecting, merge, tensor_sizes
+from onnxopt.calibrate import collect, collecting, merge, storage, tensor_sizes
 from onnxopt.data import Sample, in_memory
 from onnxopt.errors import DataError
 
@@ -180,3 +180,14 @@ def test_a_damaged_cache_file_is_made_again(net: ir.Model, tmp_path: Path, damag
 def test_sizes_are_those_of_the_first_sample(net: ir.Model) -> None:
     found = tensor_sizes(net, ["x", "c", "y", "w", "nowhere"], in_memory(samples(2)))
     assert found == {"x": 2 * 4 * 5, "c": 3 * 4 * 5, "y": 3 * 4 * 5}
+
+
+def test_the_cache_is_capped_and_the_oldest_go_first(tmp_path: Path) -> None:
+    import os
+
+    for age, name in enumerate(("new", "middle", "old")):
+        path = tmp_path / f"{name}.npz"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (1_000_000 - age, 1_000_000 - age))
+    storage.prune(tmp_path, most_bytes=250)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["middle", "new"]

@@ -294,3 +294,12 @@ def test_json_documents_parse_for_every_reader(
 ) -> None:
     out = cli.run(capsys, "inspect", model, "--json").out
     json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_models_eval_scores_a_file_on_its_task(capsys: pytest.CaptureFixture[str]) -> None:
+    done = cli.run(capsys, "models", "eval", "digits", "--samples", 60, "--json")
+    assert done.code == 0, done.err
+    assert 0.9 < done.json["score"]["mean"] <= 1
+    assert done.json["score"]["samples"] == 60
+    assert cli.run(capsys, "models", "eval").code == 2
+    assert cli.run(capsys, "models", "eval", "mlp").code == 2

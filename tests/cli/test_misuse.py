@@ -194,3 +194,13 @@ def test_the_temporary_files_of_a_check_are_not_named(
     assert done.code == 3
     assert "/onnxopt-" not in done.error
     assert "the original" in done.error
+
+
+def test_a_metric_that_raises_is_named_with_its_sample(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.py").write_text("def met(outputs, label):\n    return 1 / 0\n")
+    words = ["compare", folder / "m.onnx", folder / "m.onnx", "--data", folder / "data.npz"]
+    done = cli.run(capsys, *words, "--metric", f"{folder}/bad.py:met")
+    assert done.code == 3
+    assert "raised ZeroDivisionError" in done.error

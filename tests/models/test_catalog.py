@@ -38,7 +38,7 @@ def shipped_text() -> str:
 
 def test_every_wheel_is_used_and_every_model_says_what_it_is() -> None:
     catalog = load_catalog()
-    used = {entry.wheel for entry in (*catalog.model, *catalog.asset)}
+    used = {entry.wheel for entry in (*catalog.model, *catalog.asset, *catalog.archive)}
     assert used == {wheel.package for wheel in catalog.wheel}
     for entry in catalog.entries:
         assert entry.summary
@@ -52,7 +52,7 @@ def test_tasks_and_models_name_each_other() -> None:
     catalog = load_catalog()
     for task in TASKS:
         entry = catalog.find(task.model)
-        assert isinstance(entry, ZooModel)
+        assert isinstance(entry, ZooModel | EmbeddedModel)
         assert entry.task == task.name
     for entry in (*catalog.model, *catalog.embedded):
         assert not entry.task or find_task(entry.task)

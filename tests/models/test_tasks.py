@@ -152,7 +152,9 @@ def test_a_page_is_fed_as_the_model_takes_it(renderer: LineRenderer) -> None:
     assert [*map(digest, pages[0])] == [*map(digest, pages[1])]
     assert digest(pages[0][0]) != digest(pages[2][0])
     for sample in pages[0]:
-        assert list(sample) == ["x"]
+        assert list(sample) == ["x", "labels"]
+        assert sample["labels"].shape[1] == 4
+        assert (sample["labels"][:, 2:] > sample["labels"][:, :2]).all()
         assert sample["x"].shape == (1, 3, 640, 640)
         assert sample["x"].dtype == np.float32
         assert sample["x"].std() > 0.05
