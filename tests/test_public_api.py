@@ -12,7 +12,9 @@ import onnxopt
 
 SIGNATURES = {
     "benchmark": "(models, *, data, config, samples, options)",
-    "compare": "(reference, candidate, *, data, metric, budget, session, options)",
+    "compare": (
+        "(reference, candidate, *, data, metric, budget, session, candidate_session, options)"
+    ),
     "inspect": "(model)",
     "load": "(source)",
     "optimize": "(model, output, *, recipe, data, options, observer)",

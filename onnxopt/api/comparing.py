@@ -23,6 +23,7 @@ def compare(
     metric: str | None = None,
     budget: Budget | None = None,
     session: SessionConfig | None = None,
+    candidate_session: SessionConfig | None = None,
     options: RunOptions | None = None,
 ) -> Comparison:
     """Run two models on every sample and say how they differ.
@@ -34,6 +35,7 @@ def compare(
         metric: What is reported of the task; the budget's metric by default.
         budget: What the metric or the outputs may lose; nothing is judged by default.
         session: How to run both; the CPU with ``options.threads`` threads by default.
+        candidate_session: How to run the candidate, where that differs.
         options: Threads, seed, sizes of made-up inputs.
 
     Raises:
@@ -52,5 +54,6 @@ def compare(
         dataset,
         criteria,
         config=config,
+        candidate_config=candidate_session,
         progress=options.progress,
     )

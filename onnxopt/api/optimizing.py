@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,7 +99,7 @@ def optimize(
         )
     result = pipeline.run(bench.model, chain, bench.context, observer)
     equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None
-    timing = time_both(bench, bench.model, result.model) if bench.options.measure else None
+    timing = _time(bench, result) if bench.options.measure else None
     verdict: OptimizeVerdict = "optimized" if result.changed else "unchanged"
     if timing is not None and not timing.ratios[0].is_faster:
         verdict = "kept-original"
@@ -107,11 +108,15 @@ def optimize(
     return OptimizeResult(ships, verdict, result, equivalence, timing, saved)
 
 
-def time_both(bench: Workbench, before: ir.Model, after: ir.Model) -> BenchmarkResult:
-    """Time two models side by side on the bench's target."""
+def _time(bench: Workbench, result: PipelineResult) -> BenchmarkResult:
+    return time_both(bench, {"the original": bench.model, "the result": result.model})
+
+
+def time_both(bench: Workbench, models: Mapping[str, ir.Model]) -> BenchmarkResult:
+    """Time models by name side by side on the bench's target; ratios are over the first."""
     from onnxopt.timing import BenchmarkConfig
 
-    candidates = [Candidate(before, "original"), Candidate(after, "result")]
+    candidates = [Candidate(model, name) for name, model in models.items()]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 

@@ -125,8 +125,8 @@ def quantize(
         fits, why = False, "no quantizing step found anything worth its while"
     timing = None
     if fits and bench.options.measure:
-        float_model = _float_model(bench, observer)
-        timing = time_both(bench, float_model, quantized.model)
+        pair = {"the exact float model": _float_model(bench), "int8": quantized.model}
+        timing = time_both(bench, pair)
         ratio = timing.ratios[0]
         if not ratio.is_faster:
             fits, why = (
@@ -136,7 +136,7 @@ def quantize(
                     "the speed of the exact float model"
                 ),
             )
-    ships = quantized.model if fits else _float_model(bench, observer)
+    ships = quantized.model if fits else _float_model(bench)
     saved = store.save(ships, Path(output)) if output is not None else None
     verdict: QuantizeVerdict = "int8" if fits else "kept-float"
     return QuantizeResult(
@@ -144,9 +144,9 @@ def quantize(
     )
 
 
-def _float_model(bench: Workbench, observer: Observer | None) -> ir.Model:
+def _float_model(bench: Workbench) -> ir.Model:
     """What ships where int8 does not: all that is exact, verified."""
-    result = pipeline.run(bench.model, bench.exact_float, bench.context, observer)
+    result = pipeline.run(bench.model, bench.exact_float, bench.context)
     if bench.options.verify:
         verify_result(bench, bench.model, result)
     return result.model
