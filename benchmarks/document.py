@@ -24,12 +24,27 @@ def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> No
     """
     RESULTS.mkdir(exist_ok=True)
     machine = asdict(environment())
-    document = {"title": title, "environment": machine, "rows": list(rows), "raw": raw}
+    document = {
+        "title": title,
+        "environment": machine,
+        "rows": list(rows),
+        "raw": without_folders(raw),
+    }
     text = json.dumps(document, indent=1, default=str)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     lines = [f"# {title}", "", _table(rows), "", _circumstances(machine), ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
+
+
+def without_folders(value: Any) -> Any:
+    """Plain values with file names in place of absolute paths."""
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_folders(item) for item in value]
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -74,6 +74,7 @@ class Delivered:
         """The candidate as plain values, model and raw samples left out."""
         timing = asdict(self.measurement)
         timing.pop("samples_ms")
+        timing.pop("model")
         return {
             "name": self.name,
             "recipe": str(self.recipe),
@@ -250,6 +251,14 @@ def _delivered(made: _Made, measurement: Measurement, ratio: Ratio | None) -> De
     )
 
 
+def _timing_json(timing: BenchmarkResult) -> dict[str, Any]:
+    """All timings as plain values; candidates by name, not by their temporary files."""
+    document = asdict(timing)
+    for measured in document["measurements"]:
+        measured["model"] = measured["name"]
+    return document
+
+
 def _best(found: Sequence[Delivered]) -> Delivered:
     better = [one for one in found if one.fits and one.is_faster]
     return max(better, key=lambda one: one.ratio.speedup if one.ratio else 1.0, default=found[0])
@@ -282,7 +291,7 @@ def _content(
         versions=versions(),
         measured={
             "comparison.json": comparisons,
-            "benchmark.json": asdict(timing),
+            "benchmark.json": _timing_json(timing),
             "environment.json": asdict(timing.environment),
         },
     )
