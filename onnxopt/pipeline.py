@@ -220,7 +220,7 @@ def _guarded(step: Pass, model: ir.Model, context: Context) -> Iterator[Note]:
         yield from step.rewrite(model, context)
     except OnnxoptError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # passes may be anybody's code: name the culprit
         cause = f"{type(error).__name__}: {error}"
         raise PassFailedError(
             f"pass {step} failed: {cause}", todo="leave it out and report it"

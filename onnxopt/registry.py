@@ -124,7 +124,7 @@ def _build(path: str, options: Mapping[str, Any]) -> Any:
         return thing
     try:
         return thing(**options)
-    except Exception as error:
+    except Exception as error:  # foreign code may raise anything
         cause = f"{type(error).__name__}: {error}"
         raise RecipeError(f"foreign pass {path!r} cannot be made: {cause}") from error
 

@@ -49,9 +49,9 @@ def verify_result(bench: Workbench, source: ir.Model, result: PipelineResult) ->
     blame = f"pass {guilty}" if guilty else "no single pass reproduces it"
     tensor = _first_tensor(source, result.model, found)
     place = f"; the first tensor that differs is {tensor!r}" if tensor else ""
-    what = "the result cannot be compared" if found.failure else "the result differs"
+    trouble = "cannot be compared" if found.failure else "differs from the original"
     raise MismatchError(
-        f"{what} from the original: {found}{place}" if not found.failure else f"{what}: {found}",
+        f"the result {trouble}: {found}{place}",
         f"{exactness.value} agreement",
         f"guilty: {blame}; nothing was written, leave it out of the recipe",
     )

@@ -168,5 +168,5 @@ def _load(path: Path) -> Any:
         raise DataError(f"no file {path}", todo="give a tokenizer.json with --tokenizer")
     try:
         return Tokenizer.from_file(str(path))
-    except Exception as error:
+    except Exception as error:  # tokenizers raises plain Exception for a bad file
         raise DataError(f"{path} is no tokenizer ({error})") from error

@@ -81,7 +81,7 @@ class Metric:
             raise
         except DataError as error:
             raise DataError(f"{where}: {self.name}: {error}") from error
-        except Exception as error:
+        except Exception as error:  # a metric may be anybody's code
             cause = f"{type(error).__name__}: {error}"
             raise DataError(f"{where}: {self.name} raised {cause}") from error
         if number is not None and not math.isfinite(number):
