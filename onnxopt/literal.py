@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z_][A-Za-z0-9_./+-]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CLOSING = {"[": "]", "{": "}"}
 _RESERVED = frozenset({"true", "false", "inf", "nan"})
 
 
@@ -31,6 +33,9 @@ def spell(value: Any) -> str:
         case list() | tuple() | set() | frozenset():
             items = sorted(value) if isinstance(value, set | frozenset) else value
             return "[" + ", ".join(spell(item) for item in items) + "]"
+        case Mapping():
+            pairs = (f"{_spell_text(str(key))}={spell(item)}" for key, item in value.items())
+            return "{" + ", ".join(pairs) + "}"
         case None:
             return '""'
     raise TypeError(f"a recipe cannot spell {type(value).__name__}")
@@ -47,14 +52,29 @@ def parse(text: str) -> Any:
         return stripped
     if stripped.startswith("["):
         return [parse(item) for item in _split_items(stripped)]
+    if stripped.startswith("{"):
+        return _parse_table(stripped)
     try:
         return tomllib.loads(f"value = {stripped}")["value"]
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise ValueError(f"{stripped!r} is no value") from error
 
 
+def _parse_table(text: str) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for item in _split_items(text):
+        key, *value = split_outside(item, "=")
+        if not value:
+            raise ValueError(f"{item.strip()!r} is no key=value")
+        name = str(parse(key))
+        if name in table:
+            raise ValueError(f"key {name!r} stands twice")
+        table[name] = parse("=".join(value))
+    return table
+
+
 def _split_items(text: str) -> list[str]:
-    if not text.endswith("]"):
+    if not text.endswith(_CLOSING[text[0]]):
         raise ValueError(f"{text!r} lacks its closing bracket")
     inner = text[1:-1].strip()
     if not inner:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxopt.fixed import fixed_inputs
+
 
 @dataclass(frozen=True)
 class TensorSpec:
@@ -48,9 +50,13 @@ class Signature:
 
 
 def signature_of(model: ir.Model) -> Signature:
-    """Read the signature of a model; graph inputs that are also initializers do not count."""
-    graph = model.graph
-    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    """Read the signature of a model.
+
+    Graph inputs that are also initializers do not count, and neither do those with a value built
+    in that callers may still feed.
+    """
+    graph, fixed = model.graph, fixed_inputs(model)
+    inputs = [v for v in graph.inputs if v.name not in graph.initializers and v.name not in fixed]
     return Signature(
         inputs=tuple(tensor_spec(value) for value in inputs),
         outputs=tuple(tensor_spec(value) for value in graph.outputs),

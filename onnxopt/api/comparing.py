@@ -7,6 +7,7 @@ from dataclasses import replace
 from onnxopt import store
 from onnxopt.api.budget import criteria_of
 from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.stateful import with_state
 from onnxopt.api.workbench import open_data, runnable
 from onnxopt.comparing import Comparison
 from onnxopt.comparing import compare as compare_models
@@ -42,8 +43,8 @@ def compare(
         OnnxoptError: A model or the data cannot be used.
     """
     options = options or RunOptions()
-    signature = signature_of(store.load(reference))
-    dataset = open_data(data, signature, options)
+    loaded = store.load(reference)
+    dataset = with_state(open_data(data, signature_of(loaded), options), loaded, options)
     criteria = criteria_of(budget or Budget(metric), options.seed)
     if budget is None:
         criteria = replace(criteria, limit=None)

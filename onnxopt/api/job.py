@@ -13,6 +13,7 @@ from onnxopt.api.delivering import DeliverPlan, Delivery, default_plan, deliver
 from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.quantizing import QuantizeResult, quantize
+from onnxopt.api.specializing import Specialization
 from onnxopt.api.workbench import DataSource, held_out
 from onnxopt.data import DataOptions
 from onnxopt.deploy import check_destination
@@ -38,6 +39,7 @@ class JobData(_Table):
     test: str | None = None
     labels: str = DataOptions.labels
     items: str | None = None
+    state: dict[str, str] = {}
     limit: int | None = Field(default=None, ge=1)
     preprocess: str | None = None
     tokenizer: str | None = None
@@ -58,6 +60,14 @@ class JobTarget(_Table):
 
     name: str = "auto"
     threads: int = Field(default=1, ge=1)
+
+
+class JobSpecialization(_Table):
+    """See ``Specialization``."""
+
+    dims: dict[str, int] = {}
+    inputs: dict[str, Any] = {}
+    keep_inputs: bool = False
 
 
 class JobOutput(_Table):
@@ -84,6 +94,7 @@ class JobFile(_Table):
         seed: Of everything random.
         measure: Whether ``output.model`` is also timed and only kept where it is faster.
         dims: Sizes of dynamic dimensions for made-up inputs.
+        specialize: Sizes and input values to build in.
     """
 
     source: str
@@ -95,7 +106,8 @@ class JobFile(_Table):
     output: JobOutput
     seed: int = 0
     measure: bool = False
-    dims: dict[str, int] = {}
+    dims: dict[str, int | tuple[int, ...]] = {}
+    specialize: JobSpecialization = JobSpecialization()
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +170,7 @@ def run_job(
         seed=file.seed,
         measure=file.measure,
         dims=file.dims,
+        specialize=Specialization(**file.specialize.model_dump()),
         allow_foreign=True,
         reading=_reading(job),
     )
@@ -245,6 +258,7 @@ def _reading(job: Job) -> DataOptions:
     return DataOptions(
         labels=data.labels,
         items=data.items,
+        state=data.state,
         limit=data.limit,
         preprocess=preprocess,
         tokenizer=job.folder / data.tokenizer if data.tokenizer else None,

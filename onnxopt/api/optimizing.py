@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxopt import pipeline, store
 from onnxopt.api.options import RunOptions
+from onnxopt.api.stateful import check_state
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Equivalence
@@ -88,8 +89,12 @@ def optimize(
         UsageError: The recipe is lossy.
         OnnxoptError: The model, data, recipe or target cannot be used.
     """
-    bench = Workbench.open(model, data, options or RunOptions())
-    chain = bench.exact_float if recipe is None else bench.recipe(recipe)
+    options = options or RunOptions()
+    if data is None:
+        check_state(options)
+    bench = Workbench.open(model, data, options)
+    given = None if recipe is None else bench.options.specialize.recipe.then(bench.recipe(recipe))
+    chain = bench.exact_float if given is None else given
     if not chain.exactness.is_exact:
         lossy = [step.name for step in chain.passes() if not step.exactness.is_exact]
         raise UsageError(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnxopt.data import DataOptions
+from onnxopt.api.specializing import Specialization
+from onnxopt.data import DataOptions, SizeChoices
 from onnxopt.errors import UsageError
 from onnxopt.progress import Progress, no_progress
 
@@ -23,7 +23,8 @@ class RunOptions:
         threads: Threads of the runtime, for verifying, calibrating and timing.
         seed: Of everything random: splits and synthesised inputs.
         cache: Folder for calibration results; None caches nothing.
-        dims: Sizes for symbolic dimensions of synthesised inputs.
+        dims: Sizes for symbolic dimensions of synthesised inputs; of a list, every entry is tried.
+        specialize: Sizes and input values that verbs which write a model build into it.
         verify: Run original and result before anything is written.
         measure: Also time both and keep the faster.
         timeout_s: Limit on the verification runs, in seconds.
@@ -36,7 +37,8 @@ class RunOptions:
     threads: int = 1
     seed: int = 0
     cache: Path | None = None
-    dims: Mapping[str, int] = field(default_factory=dict)
+    dims: SizeChoices = field(default_factory=dict)
+    specialize: Specialization = field(default_factory=Specialization)
     verify: bool = True
     measure: bool = False
     timeout_s: float = 600.0

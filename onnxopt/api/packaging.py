@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.options import RunOptions
+from onnxopt.api.stateful import check_state, with_state
 from onnxopt.api.workbench import Workbench, open_data
 from onnxopt.comparing import random_outputs
 from onnxopt.data import Dataset, Split
@@ -61,8 +62,11 @@ def package(
     check_destination(folder, force=force)
     options = options or RunOptions()
     bench = Workbench.open(model, None, options)
-    if data is not None:
-        whole = open_data(data, signature_of(bench.model), options)
+    if data is None:
+        check_state(options)
+    else:
+        steps = open_data(data, signature_of(bench.model), options)
+        whole = with_state(steps, bench.model, options)
         bench = replace(bench, data=Split(whole.take([]), whole.take([]), whole))
     content = BundleContent(
         model=bench.model,

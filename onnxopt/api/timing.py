@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.options import RunOptions
+from onnxopt.api.stateful import check_state, spread, with_state
 from onnxopt.api.workbench import open_data
 from onnxopt.comparing import workable_inputs
-from onnxopt.data import Dataset, Feeds
+from onnxopt.data import Dataset, Feeds, SizeChoices, Sizes, each_size, open_dimensions
 from onnxopt.errors import UsageError
+from onnxopt.fixed import fixed_inputs
 from onnxopt.runtime import SessionConfig
 from onnxopt.signature import signature_of
 from onnxopt.timing import (
@@ -52,9 +57,36 @@ def benchmark(
         raise UsageError("no model to time", "at least one")
     options = options or RunOptions()
     config = config or BenchmarkConfig(session=SessionConfig(threads=options.threads))
-    feeds = _feeds(Path(models[0]), data, samples, config.batch, options)
     paths = [Path(model) for model in models]
+    feeds = _feeds(paths, data, samples, config.batch, options)
     return time_candidates(paths, feeds, config, options.progress)
+
+
+def benchmark_sizes(
+    models: Sequence[Path | str],
+    *,
+    config: BenchmarkConfig | None = None,
+    samples: int = _SAMPLES,
+    options: RunOptions,
+) -> list[tuple[Sizes, BenchmarkResult]]:
+    """Time models at each of the sizes that ``options.dims`` lists, one after the other.
+
+    Args:
+        models: Files; ratios are over the first.
+        config: As for ``benchmark``.
+        samples: How many made-up inputs a pass runs.
+        options: As for ``benchmark``.
+
+    Raises:
+        OnnxoptError: As for ``benchmark``.
+    """
+    return [
+        (
+            sizes,
+            benchmark(models, config=config, samples=samples, options=replace(options, dims=sizes)),
+        )
+        for sizes in each_size(options.dims)
+    ]
 
 
 def profile(
@@ -82,20 +114,51 @@ def profile(
     """
     options = options or RunOptions()
     config = config or ProfileConfig(session=SessionConfig(threads=options.threads))
-    feeds = _feeds(Path(model), data, samples, batch, options)
+    feeds = _feeds([Path(model)], data, samples, batch, options)
     return profile_candidate(Path(model), feeds, config, options.progress)
 
 
 def _feeds(
-    model: Path, data: str | Dataset | None, samples: int, batch: int, options: RunOptions
+    models: Sequence[Path],
+    data: str | Dataset | None,
+    samples: int,
+    batch: int,
+    options: RunOptions,
 ) -> list[Feeds]:
-    signature = signature_of(store.load(model))
+    """Inputs that all models take: those of the most special one, and what it has built in."""
+    loaded = [store.load(model) for model in models]
+    special = max(loaded, key=lambda model: (len(fixed_inputs(model)), -len(_open_names(model))))
+    fixed, left_open = fixed_inputs(special), _open_names(special)
+    closed = set().union(*map(_open_names, loaded)) - left_open
+    dims = {name: size for name, size in options.dims.items() if name not in closed}
+    found = _feeds_for(special, data, samples, batch, replace(options, dims=dims))
+    return [{**fixed, **feeds} for feeds in found]
+
+
+def _open_names(model: ir.Model) -> set[str]:
+    """What ``--dim`` may call the open dimensions of a model; none where a rank is unknown."""
+    signature = signature_of(model)
+    if any(spec.shape is None for spec in signature.inputs):
+        return set()
+    found = open_dimensions(signature)
+    return {d.key for d in found} | {f"{name}:{axis}" for d in found for name, axis in d.places}
+
+
+def _feeds_for(
+    loaded: ir.Model, data: str | Dataset | None, samples: int, batch: int, options: RunOptions
+) -> list[Feeds]:
+    signature = signature_of(loaded)
     if data is None:
-        dims = options.dims if batch == 1 else batch_sizes(signature, batch, options.dims)
-        made = workable_inputs(model, dims=dims, seed=options.seed, samples=samples)
+        check_state(options)
+        dims: SizeChoices = options.dims
+        if batch > 1:
+            dims = batch_sizes(signature, batch, each_size(options.dims)[0])
+        made = workable_inputs(loaded, dims=dims, seed=options.seed, samples=samples)
         return [sample.feeds for sample in made]
-    dataset = open_data(data, signature, options)
+    dataset = with_state(open_data(data, signature, options), loaded, options)
     if batch == 1:
-        return [sample.feeds for sample in dataset.take(range(min(samples, len(dataset))))]
+        return [sample.feeds for sample in spread(dataset, samples)]
+    if options.reading.state:
+        raise UsageError(f"a batch of {batch} steps", "1 with state: steps follow one another")
     wanted = (number % len(dataset) for number in range(samples * batch))
     return stacked(signature, [sample.feeds for sample in dataset.take(wanted)], batch)

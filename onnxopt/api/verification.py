@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxopt import pipeline
+from onnxopt.api.stateful import spread
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import CheckLimits, Equivalence, check_equivalence, first_difference
-from onnxopt.data import Dataset, Feeds, candidate_inputs
+from onnxopt.data import Dataset, Feeds, candidate_inputs, unrolled_source
 from onnxopt.errors import MismatchError, OnnxoptError
 from onnxopt.exactness import Exactness
 from onnxopt.pipeline import PipelineResult
@@ -60,10 +61,11 @@ def verify_result(bench: Workbench, source: ir.Model, result: PipelineResult) ->
 def _samples(bench: Workbench) -> Dataset | None:
     """Held-out samples; None makes inputs up, in sizes the model takes."""
     if bench.data is not None and len(bench.data.test):
-        return bench.data.test
+        test = bench.data.test
+        return test if unrolled_source(test) is None else spread(test, _SAMPLES)
     if bench.options.dims:
         dims, seed = bench.options.dims, bench.options.seed
-        return candidate_inputs(signature_of(bench.model), dims=dims, seed=seed)
+        return candidate_inputs(signature_of(bench.specialized), dims=dims, seed=seed)
     return None
 
 

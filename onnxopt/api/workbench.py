@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.options import RunOptions
+from onnxopt.api.stateful import split_with_state, spread
 from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Split, open_dataset, split
 from onnxopt.recipe import Recipe
@@ -35,6 +36,8 @@ class Workbench:
 
     Attributes:
         model: As loaded; never edited.
+        specialized: The same with the sizes and input values built in that the options ask for;
+            data fits this one.
         origin: Its file name, or ``memory``.
         target: The device.
         data: Its parts; None without data.
@@ -43,6 +46,7 @@ class Workbench:
     """
 
     model: ir.Model
+    specialized: ir.Model
     origin: str
     target: Target
     data: Split | None
@@ -60,7 +64,8 @@ class Workbench:
         """
         model = store.load(source)
         target = load_target(options.target)
-        parts = _parts(data, signature_of(model), options)
+        specialized = options.specialize.applied_to(model)
+        parts = _parts(data, specialized, options)
         context = Context(
             target=target,
             calibration=parts.calibration if parts else None,
@@ -71,7 +76,7 @@ class Workbench:
             threads=options.threads,
             progress=options.progress,
         )
-        return cls(model, _origin(source), target, parts, context, options)
+        return cls(model, specialized, _origin(source), target, parts, context, options)
 
     @property
     def session(self) -> SessionConfig:
@@ -86,8 +91,8 @@ class Workbench:
 
     @property
     def exact(self) -> Recipe:
-        """The target's exact recipe: where quantization starts from."""
-        return Recipe.parse(self.target.exact_recipe)
+        """What is built in, and the target's exact recipe: where quantization starts from."""
+        return self.options.specialize.recipe.then(Recipe.parse(self.target.exact_recipe))
 
     @property
     def exact_float(self) -> Recipe:
@@ -103,15 +108,18 @@ class Workbench:
     def some_feeds(self, count: int = _TIMED_SAMPLES) -> list[Mapping[str, Any]]:
         """A few feeds for timing: of the test data, else made up in sizes the model takes."""
         if self.data is not None and len(self.data.test):
-            chosen = self.data.test.take(range(min(count, len(self.data.test))))
-            return [sample.feeds for sample in chosen]
+            return [sample.feeds for sample in spread(self.data.test, count)]
         options = self.options
-        made = workable_inputs(self.model, dims=options.dims, seed=options.seed, samples=count)
+        dims, seed = options.dims, options.seed
+        made = workable_inputs(self.specialized, dims=dims, seed=seed, samples=count)
         return [sample.feeds for sample in made]
 
 
 def open_data(data: str | Dataset, signature: Signature, options: RunOptions) -> Dataset:
-    """Open a data spec for a signature; an opened data set is returned as it is."""
+    """Open a data spec for a signature; an opened data set is returned as it is.
+
+    With state these are steps without it; see ``with_state``.
+    """
     if not isinstance(data, str):
         return data
     asked = replace(options.reading, seed=options.seed, dims=options.dims)
@@ -129,15 +137,17 @@ def held_out(
     """Data for a verb out of two specs: both opened, or the first to be split if it is alone."""
     if test is None:
         return calibration
-    signature = signature_of(store.load(model))
+    signature = signature_of(options.specialize.applied_to(store.load(model)))
     samples = open_data(calibration, signature, options)
     return Split(samples, samples.take([]), open_data(test, signature, options))
 
 
-def _parts(data: DataSource | None, signature: Signature, options: RunOptions) -> Split | None:
-    if data is None or isinstance(data, Split):
-        return data
-    return split(open_data(data, signature, options), options.seed, SPLIT)
+def _parts(data: DataSource | None, model: ir.Model, options: RunOptions) -> Split | None:
+    if data is None:
+        return None
+    if not isinstance(data, Split):
+        data = split(open_data(data, signature_of(model), options), options.seed, SPLIT)
+    return split_with_state(data, model, options)
 
 
 def _origin(source: store.Source) -> str:

@@ -19,6 +19,7 @@ from onnxopt.errors import UsageError
 if TYPE_CHECKING:
     from onnxopt.data import DataOptions
     from onnxopt.runtime import Precision, SessionConfig
+    from onnxopt.timing import BenchmarkResult
 
 _ONLY_WITHOUT_PROFILE = ("rounds", "within", "max_rounds", "warmup")
 _ONLY_WITH_PROFILE = ("top",)
@@ -132,7 +133,7 @@ def command(settings: Settings, request: Request) -> None:
 
 def _benchmark(settings: Settings, request: Request, session: SessionConfig) -> None:
     from onnxopt import api
-    from onnxopt.cli.timing_tables import benchmark_lines, benchmark_table, benchmark_warnings
+    from onnxopt.api.timing import benchmark_sizes
     from onnxopt.cli.watch import watching
     from onnxopt.timing import BenchmarkConfig
 
@@ -146,21 +147,40 @@ def _benchmark(settings: Settings, request: Request, session: SessionConfig) -> 
         seed=settings.seed,
     )
     with watching(settings, f"timing {len(request.models)} model(s)") as watch:
-        found = api.benchmark(
-            request.models,
-            data=request.data,
-            config=config,
-            samples=request.samples,
-            options=run_options(
-                settings, watch.progress, dims=request.dims, reading=request.reading
-            ),
-        )
+        options = run_options(settings, watch.progress, dims=request.dims, reading=request.reading)
+        if not any(isinstance(size, tuple) for size in options.dims.values()):
+            found = api.benchmark(
+                request.models,
+                data=request.data,
+                config=config,
+                samples=request.samples,
+                options=options,
+            )
+            by_size = None
+        elif request.data is not None:
+            raise UsageError("--dim with several sizes next to --data", "the sizes of the data")
+        else:
+            by_size = benchmark_sizes(
+                request.models, config=config, samples=request.samples, options=options
+            )
+    if by_size is None:
+        _show(settings, found)
+        settings.emit(asdict(found))
+        return
+    for sizes, at_size in by_size:
+        settings.say(", ".join(f"{name}={size}" for name, size in sizes.items()))
+        _show(settings, at_size)
+    settings.emit([{"dims": dict(sizes), **asdict(at_size)} for sizes, at_size in by_size])
+
+
+def _show(settings: Settings, found: BenchmarkResult) -> None:
+    from onnxopt.cli.timing_tables import benchmark_lines, benchmark_table, benchmark_warnings
+
     settings.console.print(benchmark_table(found))
     for line in benchmark_lines(found):
         settings.say(line)
     for warning in benchmark_warnings(found):
         settings.warn(warning)
-    settings.emit(asdict(found))
 
 
 def _profile(settings: Settings, request: Request, session: SessionConfig) -> None:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxopt.cli.options import (
+    bake_dim_option,
     check_output,
-    dim_option,
+    keep_inputs_option,
     output_option,
     run_options,
+    set_option,
+    specialization,
     target_option,
 )
 from onnxopt.cli.reading import with_reading
@@ -28,7 +31,9 @@ if TYPE_CHECKING:
 @click.option("--recipe", help="What to do; the target's exact recipe by default.")
 @target_option
 @click.option("--data", help="Samples to verify with (and for passes that need data).")
-@dim_option
+@bake_dim_option
+@set_option
+@keep_inputs_option
 @click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
 @with_settings(*WRITES)
@@ -41,6 +46,8 @@ def command(
     target: str,
     data: str | None,
     dims: tuple[str, ...],
+    inputs: tuple[str, ...],
+    keep_inputs: bool,
     measure: bool,
     no_verify: bool,
     reading: DataOptions,
@@ -50,12 +57,14 @@ def command(
     from onnxopt.cli.watch import watching
 
     destination = check_output(settings, output)
+    built_in, sizes = specialization(dims, inputs, keep_inputs)
     with watching(settings, f"optimizing {model}") as watch:
         options = run_options(
             settings,
             watch.progress,
             target,
-            dims,
+            sizes=sizes,
+            specialize=built_in,
             verify=not no_verify,
             measure=measure,
             reading=reading,

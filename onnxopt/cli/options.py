@@ -12,6 +12,7 @@ from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxopt.api.options import RunOptions
+    from onnxopt.api.specializing import Specialization
     from onnxopt.cli.settings import Settings
     from onnxopt.progress import Progress
 
@@ -28,7 +29,24 @@ dim_option: Decorator = click.option(
     "dims",
     multiple=True,
     metavar="N=SIZE",
-    help="Size of a dynamic axis of made-up inputs.",
+    help="Size of a dynamic axis of made-up inputs; N=1,8 tries both.",
+)
+bake_dim_option: Decorator = click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    metavar="N=SIZE",
+    help="Build the size of a dynamic axis in; N=1,8 builds nothing in and tries both.",
+)
+set_option: Decorator = click.option(
+    "--set",
+    "inputs",
+    multiple=True,
+    metavar="INPUT=VALUE",
+    help="Build the value of an input in: sr=16000.",
+)
+keep_inputs_option: Decorator = click.option(
+    "--keep-inputs", is_flag=True, help="Let callers still feed the inputs of --set."
 )
 metric_option: Decorator = click.option(
     "--metric", help="Task metric: top1, topk{k=5}, cer{…}, module:function."
@@ -56,25 +74,61 @@ def run_options(
         threads=settings.threads,
         seed=settings.seed,
         cache=settings.cache,
-        dims=parse_dims(dims),
+        dims={**parse_dims(dims), **more.pop("sizes", {})},
         allow_foreign=True,
         progress=progress,
         **more,
     )
 
 
-def parse_dims(dims: Sequence[str]) -> dict[str, int]:
-    """``N=1`` words as a mapping.
+def specialization(
+    dims: Sequence[str], inputs: Sequence[str], keep_inputs: bool
+) -> tuple[Specialization, dict[str, int | tuple[int, ...]]]:
+    """What to build in: single sizes and input values; and the lists of sizes to try.
+
+    Raises:
+        UsageError: A word is not of its form, or ``--keep-inputs`` has no inputs to keep.
+    """
+    from onnxopt.api.specializing import Specialization
+
+    if keep_inputs and not inputs:
+        raise UsageError("--keep-inputs without --set", "the inputs that callers still feed")
+    sizes = parse_dims(dims)
+    built_in = {name: size for name, size in sizes.items() if isinstance(size, int)}
+    tried = {name: size for name, size in sizes.items() if not isinstance(size, int)}
+    return Specialization(built_in, _parse_inputs(inputs), keep_inputs), dict(tried)
+
+
+def _parse_inputs(words: Sequence[str]) -> dict[str, Any]:
+    from onnxopt import literal
+
+    values = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not (equals and name and text):
+            raise UsageError(f"--set {word!r}", "INPUT=VALUE, such as sr=16000 or scale=[1, 2]")
+        try:
+            values[name] = literal.parse(text)
+        except ValueError as error:
+            raise UsageError(f"--set {word!r}: {error}", "a number, a text or a list") from error
+    return values
+
+
+def parse_dims(dims: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
+    """``N=1`` and ``N=1,8`` words as a mapping.
 
     Raises:
         UsageError: A word is not of that form.
     """
-    sizes = {}
+    sizes: dict[str, int | tuple[int, ...]] = {}
     for word in dims:
-        name, equals, size = word.rpartition("=")
-        if not equals or not name or not (size.isascii() and size.isdecimal()):
-            raise UsageError(f"--dim {word!r}", "NAME=SIZE, such as batch=1 or input:0=1")
-        sizes[name] = int(size)
+        name, equals, text = word.rpartition("=")
+        given = text.split(",")
+        if not equals or not name or not all(s.isascii() and s.isdecimal() for s in given):
+            raise UsageError(
+                f"--dim {word!r}", "NAME=SIZE, such as batch=1, W=160,320 or input:0=1"
+            )
+        sizes[name] = int(text) if len(given) == 1 else tuple(map(int, given))
     return sizes
 
 

@@ -54,6 +54,7 @@ def _explain(settings: Settings, pass_class: Any) -> None:
 
 def _document(pass_class: Any) -> dict[str, Any]:
     from onnxopt import literal
+    from onnxopt.transform import default_of
 
     fields = dataclasses.fields(pass_class)
     return {
@@ -65,7 +66,7 @@ def _document(pass_class: Any) -> dict[str, Any]:
             {
                 "name": f.name,
                 "type": str(f.type),
-                "default": literal.spell(f.default),
+                "default": literal.spell(default_of(f)),
             }
             for f in fields
         ],

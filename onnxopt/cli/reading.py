@@ -18,6 +18,12 @@ _OPTIONS: tuple[Option, ...] = (
     click.option(
         "--batch-axis", "batch_axes", multiple=True, metavar="INPUT=AXIS", help="Axis to cut along."
     ),
+    click.option(
+        "--state",
+        multiple=True,
+        metavar="INPUT=OUTPUT",
+        help="What each step leaves for the next; samples are steps then, an item is a sequence.",
+    ),
     click.option("--limit", type=click.IntRange(min=1), help="At most this many samples."),
     click.option("--shuffle", is_flag=True, help="Read in an order drawn by the seed."),
     click.option(
@@ -28,7 +34,7 @@ _OPTIONS: tuple[Option, ...] = (
     click.option("--max-length", type=click.IntRange(min=1), help="For text: most tokens."),
 )
 _NAMES = (
-    "labels", "items", "batch_axes", "limit", "shuffle",
+    "labels", "items", "batch_axes", "state", "limit", "shuffle",
     "ranges", "preprocess", "tokenizer", "max_length",
 )  # fmt: skip
 
@@ -45,6 +51,7 @@ def with_reading(function: Callable[..., Any]) -> Callable[..., Any]:
         taken["batch_axes"] = {
             k: _integer(v) for k, v in _pairs("--batch-axis", taken["batch_axes"])
         }
+        taken["state"] = _state(taken["state"])
         taken["ranges"] = {k: _bounds(v) for k, v in _pairs("--range", taken["ranges"])}
         return function(*arguments, **values, reading=DataOptions(**taken))
 
@@ -60,6 +67,15 @@ def _pairs(option: str, words: Sequence[str]) -> list[tuple[str, str]]:
         if not (name and equals and value):
             raise UsageError(f"{option} {name or value!r}", "INPUT=VALUE")
     return [(name, value) for name, _, value in pairs]
+
+
+def _state(words: Sequence[str]) -> dict[str, str]:
+    pairs = _pairs("--state", words)
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--state: {twice!r} is given twice", "one output for each input")
+    return dict(pairs)
 
 
 def _integer(text: str) -> int:

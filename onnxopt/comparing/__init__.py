@@ -7,6 +7,7 @@ from onnxopt.comparing.probe import first_difference
 from onnxopt.comparing.randomness import random_outputs, random_values
 from onnxopt.comparing.running import compare
 from onnxopt.comparing.summary import Accumulator, OutputSummary
+from onnxopt.comparing.unrolling import Unroller
 from onnxopt.comparing.workable import workable_inputs
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MetricChange",
     "OutputAgreement",
     "OutputSummary",
+    "Unroller",
     "check_equivalence",
     "compare",
     "compare_outputs",

@@ -62,7 +62,8 @@ class _Run:
             self._phase("candidate", "loading")
             with open_session(Path(self._request.candidate), self._config) as session:
                 wanted = [(spec.name, spec.dtype) for spec in inputs]
-                given = [(spec.name, spec.dtype) for spec in session.inputs]
+                taken = [s for s in session.inputs if s.name not in self._fixed]
+                given = [(spec.name, spec.dtype) for spec in taken]
                 if wanted != given:
                     text = f"takes {_listed(given)}; wanted {_listed(wanted)}"
                     return self._answer(accumulator, f"the candidate {text}")
@@ -77,7 +78,7 @@ class _Run:
         """Outputs by sample number, of the samples that the reference accepts."""
         outputs: dict[int, dict[str, Any]] = {}
         last: OnnxoptError | None = None
-        seen = SizesSeen()
+        seen = SizesSeen(self._request.variety)
         for number in range(self._request.samples):
             if len(outputs) == self._request.enough:
                 break

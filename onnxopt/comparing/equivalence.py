@@ -22,7 +22,8 @@ from onnxopt.comparing.summary import OutputSummary
 from onnxopt.data import MAX_PLANS, Dataset, Feeds, Sample, candidate_inputs
 from onnxopt.errors import DataError, LimitError, ModelError, OnnxoptError
 from onnxopt.exactness import Exactness, Tolerance
-from onnxopt.signature import signature_of
+from onnxopt.fixed import fixed_inputs
+from onnxopt.signature import Signature, signature_of
 from onnxopt.store import load, save
 
 _GRACE_S = 10.0
@@ -99,12 +100,12 @@ def check_equivalence(
     exactness: Exactness,
     *,
     limits: CheckLimits = CheckLimits(),
-    fixed: Feeds | None = None,
 ) -> Equivalence:
     """Run both models in a child process and compare their outputs.
 
     BITWISE is judged with ONNX Runtime's optimisations off; everything runs on one thread of the
-    CPU. For LOSSY only names, types and shapes are judged.
+    CPU. For LOSSY only names, types and shapes are judged. Inputs that the candidate has built in
+    are fed to the reference.
 
     Args:
         reference: The model as it was.
@@ -113,8 +114,6 @@ def check_equivalence(
             reference takes and whose sizes are new.
         exactness: What the candidate promises.
         limits: Time, memory and samples.
-        fixed: Inputs that only the reference still takes, with the value that the candidate has
-            built in.
 
     Returns:
         The verdict; a candidate that does not load, fails or crashes does not agree.
@@ -128,18 +127,19 @@ def check_equivalence(
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as name:
         folder = Path(name)
         models = [_model_of(reference), _model_of(candidate)]
-        samples, made_up = _samples(data, models[0], limits.samples)
+        samples, made_up, variety = _samples(data, _narrower(*models), limits.samples)
         count = 0
         for count, sample in enumerate(samples, 1):
             write_sample(sample, folder, count - 1)
         if count == 0:
             raise DataError("there are no samples to compare with", "at least one")
-        write_sample(Sample(fixed or {}, None, "fixed"), folder, FIXED)
+        write_sample(Sample(fixed_inputs(models[1]), None, "fixed"), folder, FIXED)
         request = Request(
             reference=_path_of(reference, folder, "reference"),
             candidate=_path_of(candidate, folder, "candidate"),
             samples=count,
             enough=limits.samples,
+            variety=variety,
             selective=made_up,
             may_reject=made_up,
             tolerance=None if tolerance is None else (tolerance.atol, tolerance.rtol),
@@ -195,15 +195,27 @@ def _crashed(ending: Ending, model: str, doing: str, tolerance: Tolerance | None
 
 
 def _samples(
-    data: Dataset | Iterable[Feeds] | None, reference: ir.Model, most: int
-) -> tuple[Iterable[Sample], bool]:
-    """The samples to try, and whether the reference may reject some."""
+    data: Dataset | Iterable[Feeds] | None, signature: Signature, most: int
+) -> tuple[Iterable[Sample], bool, int]:
+    """The samples to try, whether the reference may reject some, and how many sizes are enough."""
     if data is None:
-        return candidate_inputs(signature_of(reference)), True
+        return candidate_inputs(signature), True, 2
     made_up = bool(getattr(data, "is_random", False))
+    variety = int(getattr(getattr(data, "source", None), "variety", 2))
     values: Iterable[Sample | Feeds] = data
     chosen = itertools.islice(values, max(most, MAX_PLANS) if made_up else most)
-    return (_as_sample(value, number) for number, value in enumerate(chosen)), made_up
+    found = (_as_sample(value, number) for number, value in enumerate(chosen))
+    return found, made_up, variety
+
+
+def _narrower(reference: ir.Model, candidate: ir.Model) -> Signature:
+    """The candidate's signature, which may have fewer sizes; the reference's where the inputs are
+    others altogether, which the check will find.
+    """
+    ours, theirs = signature_of(reference), signature_of(candidate)
+    fixed = fixed_inputs(candidate)
+    names = [spec.name for spec in ours.inputs if spec.name not in fixed]
+    return theirs if names == [spec.name for spec in theirs.inputs] else ours
 
 
 def _as_sample(value: Sample | Feeds, number: int) -> Sample:

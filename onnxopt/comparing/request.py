@@ -21,6 +21,7 @@ class Request:
         candidate: Path of the candidate.
         samples: How many samples lie in the folder.
         enough: Stop after so many that the reference accepts.
+        variety: How many sizes of an axis are enough.
         selective: Whether to pass over samples whose sizes add nothing to those accepted before.
         may_reject: Whether the reference may reject samples, as it may those made up.
         tolerance: ``(atol, rtol)``; None judges structure only.
@@ -33,6 +34,7 @@ class Request:
     candidate: str
     samples: int
     enough: int
+    variety: int
     selective: bool
     may_reject: bool
     tolerance: tuple[float, float] | None

@@ -12,9 +12,10 @@ import onnx_ir as ir
 from onnxopt.comparing.agreement import OutputAgreement, compare_outputs
 from onnxopt.comparing.comparison import Comparison, Criteria, MetricChange
 from onnxopt.comparing.randomness import random_outputs
+from onnxopt.comparing.stepping import Step, state_of, step_through
 from onnxopt.comparing.summary import Accumulator, OutputSummary
-from onnxopt.data import Dataset, Sample
-from onnxopt.errors import DataError, OnnxoptError
+from onnxopt.data import Dataset, State
+from onnxopt.errors import DataError
 from onnxopt.exactness import Tolerance
 from onnxopt.metrics import (
     MIN_SAMPLES,
@@ -26,7 +27,7 @@ from onnxopt.metrics import (
     judge,
 )
 from onnxopt.progress import Progress, no_progress
-from onnxopt.runtime import Session, SessionConfig, SessionInfo, open_session
+from onnxopt.runtime import SessionConfig, SessionInfo, open_session
 from onnxopt.store import load
 
 BITWISE = Tolerance(0.0, 0.0)
@@ -43,6 +44,10 @@ def compare(
     progress: Progress = no_progress,
 ) -> Comparison:
     """Run both models over the data, one sample at a time, and add up how they differ.
+
+    Of unrolled data (``Unroller``) each model runs through the sequences with the state that it
+    leaves itself, and outputs that only become state do not count for fidelity: what they lost
+    shows in later steps. A tolerance is judged step by step, both models in the reference's state.
 
     Args:
         reference: The model to be measured against.
@@ -65,11 +70,11 @@ def compare(
         open_session(reference, ours) as before,
         open_session(candidate, candidate_config or ours) as after,
     ):
-        record = _Record(asked, excused)
-        total = len(dataset)
-        for done, sample in enumerate(dataset):
+        record, total = _Record(asked, excused, state_of(dataset)), len(dataset)
+        steps = step_through(before, after, dataset, tied=asked.tolerance is not None)
+        for done, step in enumerate(steps):
             progress("compare", done, total)
-            record.add(sample, _run(before, sample, "reference"), _run(after, sample, "candidate"))
+            record.add(step)
         progress("compare", total, total)
         return record.comparison(before.info, after.info, dataset)
 
@@ -80,6 +85,7 @@ class _Record:
 
     criteria: Criteria
     excused: dict[str, str]
+    state: State | None
     accumulator: Accumulator = field(default_factory=Accumulator)
     errors: list[float] = field(default_factory=list)
     scores: tuple[Scores, Scores] | None = None
@@ -89,17 +95,27 @@ class _Record:
         metric = self.criteria.metric
         self.scores = None if metric is None else (Scores(metric), Scores(metric))
 
-    def add(self, sample: Sample, expected: dict[str, Any], found: dict[str, Any]) -> None:
-        agreements = compare_outputs(expected, found, self.criteria.tolerance, self.excused)
+    def add(self, step: Step) -> None:
+        sample, expected, found = step.sample, step.expected, step.found
+        agreements = compare_outputs(expected, step.tied, self.criteria.tolerance, self.excused)
         self.accumulator.add(agreements, sample.item)
         self.samples += 1
-        error = sample_error(agreements)
+        if step.tied is not found:
+            agreements = compare_outputs(expected, found, None, self.excused)
+        error = sample_error(self._read(agreements))
         if error is not None:
             self.errors.append(error)
         if self.scores is not None:
             where = f"sample {sample.item}"
             for scores, outputs in zip(self.scores, (expected, found), strict=True):
                 scores.add(outputs, sample.label, where, reference=expected)
+
+    def _read(self, agreements: tuple[OutputAgreement, ...]) -> tuple[OutputAgreement, ...]:
+        """Those of outputs that somebody reads: all but state, where there are such."""
+        if self.state is None:
+            return agreements
+        carried = set(self.state.pairs.values())
+        return tuple(a for a in agreements if a.name not in carried) or agreements
 
     def comparison(
         self, reference_run: SessionInfo, candidate_run: SessionInfo, dataset: Dataset
@@ -171,15 +187,6 @@ def sample_error(agreements: tuple[OutputAgreement, ...]) -> float | None:
     comparable = [a for a in agreements if a.verdict != "not-comparable"]
     floats = [a.relative_l2 for a in comparable if a.relative_l2 is not None]
     return max(floats or [a.mismatch for a in comparable], default=None)
-
-
-def _run(session: Session, sample: Sample, role: str) -> dict[str, Any]:
-    try:
-        return session.run(sample.feeds)
-    except OnnxoptError as error:
-        raise type(error)(
-            f"{role}, sample {sample.item}: {error.found}", error.wanted, error.todo
-        ) from error
 
 
 def _random_outputs(model: Path | bytes | ir.Model) -> dict[str, str]:

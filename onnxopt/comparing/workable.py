@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxopt.data import Feeds, SourceDataset, synthesize_workable
+from onnxopt.data import Feeds, SizeChoices, SourceDataset, synthesize_workable
 from onnxopt.errors import LimitError, OnnxoptError
 from onnxopt.runtime import Session, SessionConfig, open_session
 from onnxopt.signature import signature_of
@@ -17,7 +16,7 @@ from onnxopt.store import load
 def workable_inputs(
     model: ir.Model | Path,
     *,
-    dims: Mapping[str, int] | None = None,
+    dims: SizeChoices | None = None,
     seed: int = 0,
     samples: int = 4,
 ) -> SourceDataset:

@@ -4,8 +4,17 @@ from onnxopt.data.batching import batched
 from onnxopt.data.dataset import Dataset, Feeds, Sample, SourceDataset, in_memory
 from onnxopt.data.options import DataOptions
 from onnxopt.data.preprocess import PRESETS, Preprocess
-from onnxopt.data.sequences import run_sequences, unroll
-from onnxopt.data.sizes import MAX_PLANS, Dimension, Sizes, SizesSeen, open_dimensions, size_plans
+from onnxopt.data.sequences import Carried, run_sequences, unroll, unrolled_source
+from onnxopt.data.sizes import (
+    MAX_PLANS,
+    Dimension,
+    SizeChoices,
+    Sizes,
+    SizesSeen,
+    each_size,
+    open_dimensions,
+    size_plans,
+)
 from onnxopt.data.spec import open_dataset
 from onnxopt.data.split import Split, calibration_only, split
 from onnxopt.data.state import State, propose_state
@@ -14,12 +23,14 @@ from onnxopt.data.synthetic import candidate_inputs, synthesize, synthesize_work
 __all__ = [
     "MAX_PLANS",
     "PRESETS",
+    "Carried",
     "DataOptions",
     "Dataset",
     "Dimension",
     "Feeds",
     "Preprocess",
     "Sample",
+    "SizeChoices",
     "Sizes",
     "SizesSeen",
     "SourceDataset",
@@ -28,6 +39,7 @@ __all__ = [
     "batched",
     "calibration_only",
     "candidate_inputs",
+    "each_size",
     "in_memory",
     "open_dataset",
     "open_dimensions",
@@ -38,4 +50,5 @@ __all__ = [
     "synthesize",
     "synthesize_workable",
     "unroll",
+    "unrolled_source",
 ]

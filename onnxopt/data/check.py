@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxopt.data.dataset import Feeds
+from onnxopt.data.state import state_hint
 from onnxopt.errors import DataError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -39,7 +40,7 @@ def check_names(names: Iterable[str], signature: Signature, where: str) -> None:
         raise DataError(
             f"{where}: no data for input {', '.join(missing)}",
             wanted=f"{', '.join(str(spec) for spec in signature.inputs)}",
-            todo=f"it holds {', '.join(given) or 'nothing'}",
+            todo=state_hint(signature, missing) or f"it holds {', '.join(given) or 'nothing'}",
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxopt.data.sizes import SizeChoices
 from onnxopt.errors import UsageError
 
 LABELS = "labels"
@@ -45,7 +46,7 @@ class DataOptions:
     limit: int | None = None
     shuffle: bool = False
     seed: int = 0
-    dims: Mapping[str, int] = field(default_factory=dict)
+    dims: SizeChoices = field(default_factory=dict)
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     preprocess: str | None = None
     tokenizer: Path | None = None

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from onnxopt.data.check import check_shape
 from onnxopt.data.picture import PictureInput
 from onnxopt.data.preprocess import DEFAULT_SIZES, Preprocess
+from onnxopt.data.state import state_hint
 from onnxopt.errors import DataError, UsageError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -69,6 +70,7 @@ def fixed_values(
         raise UsageError(
             f"preprocessing says nothing for input {', '.join(missing)}",
             "a value for each under [constants]",
+            state_hint(signature, missing),
         )
     return made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from random import Random
@@ -12,9 +12,40 @@ from typing import Any
 from onnxopt.data.dataset import Dataset, Feeds, Sample, Source, SourceDataset, digest
 from onnxopt.data.picking import pick
 from onnxopt.data.state import State
+from onnxopt.errors import DataError
 
 Run = Callable[[Feeds], Mapping[str, Any]]
 """Runs a model: feeds to all outputs."""
+
+
+@dataclass
+class Carried:
+    """What one model carries from step to step; nothing where it has no state."""
+
+    state: State | None
+    _item: str | None = None
+    _values: Feeds = field(default_factory=dict)
+
+    def into(self, sample: Sample) -> Sample:
+        """The step with the state it starts from: zeros where the item is another one.
+
+        Raises:
+            UsageError: The size of a state cannot be told.
+        """
+        if self.state is None:
+            return sample
+        if sample.item != self._item:
+            self._item, self._values = sample.item, self.state.first(sample.feeds)
+        return replace(sample, feeds={**sample.feeds, **self._values})
+
+    def keep(self, outputs: Mapping[str, Any]) -> None:
+        """Take what the next step starts from out of this one's outputs.
+
+        Raises:
+            DataError: An output is missing.
+        """
+        if self.state is not None:
+            self._values = self.state.following(outputs, f"sample {self._item}")
 
 
 def run_sequences(
@@ -30,14 +61,11 @@ def run_sequences(
     Raises:
         UsageError: The size of a state cannot be told.
     """
-    item: str | None = None
-    carried: dict[str, Any] = {}
+    carried = Carried(state)
     for sample in dataset:
-        if sample.item != item:
-            item, carried = sample.item, state.first(sample.feeds)
-        step = replace(sample, feeds={**sample.feeds, **carried})
+        step = carried.into(sample)
         outputs = run(step.feeds)
-        carried = state.following(outputs, f"sample {item}")
+        carried.keep(outputs)
         yield step, outputs
 
 
@@ -98,12 +126,24 @@ class UnrolledSource:
         return pick(steps, indices, self.origin)
 
 
+def unrolled_source(dataset: Dataset) -> UnrolledSource | None:
+    """Where the steps of an unrolled data set come from; None for any other data set."""
+    source = dataset.source if isinstance(dataset, SourceDataset) else None
+    return source if isinstance(source, UnrolledSource) else None
+
+
 def choose_sequences(
     dataset: SourceDataset, *, limit: int | None, shuffle: bool, seed: int
 ) -> SourceDataset:
-    """At most ``limit`` whole sequences, drawn by seed; their steps keep their order."""
+    """At most ``limit`` whole sequences, drawn by seed; their steps keep their order.
+
+    Raises:
+        DataError: The steps of an item are not in a row.
+    """
     numbered = groupby(range(len(dataset)), key=dataset.items.__getitem__)
     runs = [list(indices) for _, indices in numbered]
+    if len(runs) > len(set(dataset.items)):
+        raise DataError(f"{dataset.origin}: steps of several items alternate", "each item in a row")
     if not shuffle and (limit is None or limit >= len(runs)):
         return dataset
     drawn = Random(seed).sample(range(len(runs)), min(limit or len(runs), len(runs)))
@@ -131,8 +171,11 @@ class ChainedSource:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """All notes."""
-        return tuple(note for part in self.parts for note in part.notes)
+        """All notes; of those that parts have in common but for their name, the first one."""
+        alike: dict[str, list[str]] = {}
+        for note in (note for part in self.parts for note in part.notes):
+            alike.setdefault(note.partition(": ")[2] or note, []).append(note)
+        return tuple(_first_of(notes) for notes in alike.values())
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Sample]:
         """The samples at these positions, in this order; all of them for None."""
@@ -140,3 +183,7 @@ class ChainedSource:
         wanted = places if indices is None else [places[index] for index in indices]
         for at, group in groupby(wanted, key=lambda place: place[0]):
             yield from self.parts[at].read([index for _, index in group])
+
+
+def _first_of(notes: Sequence[str]) -> str:
+    return notes[0] + (f" (and {len(notes) - 1} more like it)" if len(notes) > 1 else "")

@@ -12,6 +12,9 @@ from onnxopt.signature import Signature, TensorSpec
 Sizes = Mapping[str, int]
 """Dimension key to size: a symbolic name, or ``input:axis`` for one without a name."""
 
+SizeChoices = Mapping[str, int | tuple[int, ...]]
+"""Likewise, where several sizes may be wanted; lists are read in step."""
+
 _FAVOURITES: Mapping[str, tuple[int, ...]] = {
     "batch": (1, 2),
     "channels": (3, 1),
@@ -71,7 +74,7 @@ def dimension_key(spec: TensorSpec, axis: int) -> str:
     return dim if isinstance(dim, str) and dim not in _UNNAMED else f"{spec.name}:{axis}"
 
 
-def size_plans(signature: Signature, fixed: Sizes) -> tuple[Sizes, ...]:
+def size_plans(signature: Signature, fixed: SizeChoices) -> tuple[Sizes, ...]:
     """Assignments of all open dimensions, most promising first, without repeats.
 
     The first uses every first choice and the second every second one, so that the two together
@@ -80,19 +83,39 @@ def size_plans(signature: Signature, fixed: Sizes) -> tuple[Sizes, ...]:
 
     Args:
         signature: Of the model.
-        fixed: Sizes the user set, by symbolic name or ``input:axis``.
+        fixed: Sizes the user set, by symbolic name or ``input:axis``; of a list, plan ``i`` takes
+            entry ``i`` modulo its length.
 
     Raises:
-        UsageError: ``fixed`` names no open dimension, or a size is below 1.
+        UsageError: ``fixed`` names no open dimension, a size is below 1, or lists differ in length.
         DataError: The rank of an input is unknown.
     """
     dimensions = open_dimensions(signature)
-    chosen = _resolve(dimensions, fixed)
+    choices = [_resolve(dimensions, sizes) for sizes in each_size(fixed)]
     found: list[Sizes] = []
-    for plan in _plans([d for d in dimensions if d.key not in chosen]):
+    for plan in _plans([d for d in dimensions if d.key not in choices[0]]):
         if plan not in found:
             found.append(plan)
-    return tuple({**chosen, **plan} for plan in found[:MAX_PLANS])
+    number = max(len(choices), min(len(found), MAX_PLANS))
+    pairs = ((choices[at % len(choices)], found[at % len(found)]) for at in range(number))
+    return tuple({**chosen, **plan} for chosen, plan in pairs)
+
+
+def each_size(sizes: SizeChoices) -> tuple[Sizes, ...]:
+    """One choice for each entry of the lists; single sizes stand in all of them.
+
+    Raises:
+        UsageError: Lists differ in length.
+    """
+    lists = {name: given for name, given in sizes.items() if isinstance(given, tuple)}
+    lengths = {len(given) for given in lists.values()}
+    if len(lengths) > 1:
+        listed = ", ".join(f"{name}: {len(given)}" for name, given in lists.items())
+        raise UsageError(f"lists of {listed} sizes", "lists of one length, which are read in step")
+    return tuple(
+        {name: given[at] if isinstance(given, tuple) else given for name, given in sizes.items()}
+        for at in range(max(lengths, default=1))
+    )
 
 
 def _plans(dimensions: list[Dimension]) -> Iterator[Sizes]:
@@ -117,9 +140,10 @@ def _choice(dimension: Dimension, at: int) -> int:
 class SizesSeen:
     """Which sizes each axis of each input had in the samples that a model accepted."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: int = _ENOUGH) -> None:
         self._sizes: dict[tuple[str, int], set[int]] = {}
         self._accepted = 0
+        self._enough = enough
 
     def add(self, feeds: Feeds) -> None:
         """Note an accepted sample."""
@@ -128,14 +152,14 @@ class SizesSeen:
             self._sizes.setdefault(place, set()).add(size)
 
     def would_gain(self, feeds: Feeds) -> bool:
-        """Whether a sample shows an axis in its first or second size.
+        """Whether a sample shows an axis in one of as many sizes as are enough.
 
-        The first two samples always do.
+        As many first samples always do.
         """
-        if self._accepted < _ENOUGH:
+        if self._accepted < self._enough:
             return True
         seen = ((self._sizes.get(place, set()), size) for place, size in _places(feeds))
-        return any(size not in sizes and len(sizes) < _ENOUGH for sizes, size in seen)
+        return any(size not in sizes and len(sizes) < self._enough for sizes, size in seen)
 
 
 def _places(feeds: Feeds) -> Iterator[tuple[tuple[str, int], int]]:

@@ -17,6 +17,7 @@ from onnxopt.data.parquet import SUFFIXES as PARQUET
 from onnxopt.data.parquet import open_parquet
 from onnxopt.data.rows import open_csv
 from onnxopt.data.sequences import choose_sequences
+from onnxopt.data.sizes import each_size
 from onnxopt.data.state import State
 from onnxopt.data.synthetic import SAMPLES, synthesize
 from onnxopt.data.table import open_table
@@ -55,7 +56,7 @@ def open_dataset(
     if spec == "random":
         return _made_up(signature, options)
     if options.state:
-        signature = State(signature, options.state, options.dims).stateless
+        signature = State(signature, options.state, each_size(options.dims)[0]).stateless
     if _FUNCTION.match(spec) and not Path(spec).exists():
         first = None if options.state else options.limit
         opened = Opened(open_function(spec, signature, first))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -124,6 +124,13 @@ def propose_state(signature: Signature) -> dict[str, str]:
     pairs = {b: a for b, a in matches if befores.count(b) == 1 == afters.count(a)}
     some_left = min(len(signature.inputs), len(signature.outputs)) > len(pairs)
     return pairs if some_left else {}
+
+
+def state_hint(signature: Signature, missing: Iterable[str]) -> str:
+    """What to say of inputs that data lacks where they may be state; empty where none may."""
+    pairs = propose_state(signature)
+    words = " ".join(f"--state {name}={pairs[name]}" for name in missing if name in pairs)
+    return f"if it is carried from step to step, give {words}" if words else ""
 
 
 def _fit(before: TensorSpec, after: TensorSpec) -> bool:

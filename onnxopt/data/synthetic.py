@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxopt.data.dataset import Feeds, Sample, SourceDataset, digest
-from onnxopt.data.sizes import Sizes, SizesSeen, dimension_key, size_plans
+from onnxopt.data.sizes import (
+    SizeChoices,
+    Sizes,
+    SizesSeen,
+    dimension_key,
+    each_size,
+    size_plans,
+)
 from onnxopt.errors import DataError, LimitError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -28,6 +35,9 @@ class SyntheticSource:
 
     Floats are standard normal, integers below 2 (so that they are valid indices and masks),
     images of uint8 take all values, strings are a few short words.
+
+    Attributes:
+        variety: How many sizes of a dimension are enough to try.
     """
 
     signature: Signature
@@ -35,6 +45,7 @@ class SyntheticSource:
     seed: int
     samples: int
     ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    variety: int = _ENOUGH_PLANS
     origin: str = "random"
     notes: tuple[str, ...] = ("inputs are random: outputs say nothing about accuracy",)
     is_random: bool = True
@@ -80,7 +91,7 @@ class SyntheticSource:
 def synthesize(
     signature: Signature,
     *,
-    dims: Sizes | None = None,
+    dims: SizeChoices | None = None,
     seed: int = 0,
     samples: int = SAMPLES,
     ranges: Mapping[str, tuple[int, int]] | None = None,
@@ -98,12 +109,14 @@ def synthesize(
         DataError: An input has no known rank or type, or is no tensor.
         UsageError: ``dims`` names no open dimension.
     """
-    plans = size_plans(signature, dims or {})[:_ENOUGH_PLANS]
-    return SourceDataset(SyntheticSource(signature, plans, seed, samples, dict(ranges or {})))
+    variety = _variety(dims)
+    plans = size_plans(signature, dims or {})[:variety]
+    source = SyntheticSource(signature, plans, seed, samples, dict(ranges or {}), variety)
+    return SourceDataset(source)
 
 
 def candidate_inputs(
-    signature: Signature, *, dims: Sizes | None = None, seed: int = 0
+    signature: Signature, *, dims: SizeChoices | None = None, seed: int = 0
 ) -> SourceDataset:
     """One sample for each plan of sizes worth trying, most promising first, and at least two.
 
@@ -113,15 +126,21 @@ def candidate_inputs(
         DataError: An input has no known rank or type, or is no tensor.
         UsageError: ``dims`` names no open dimension.
     """
-    plans = size_plans(signature, dims or {})
-    return SourceDataset(SyntheticSource(signature, plans, seed, max(len(plans), _ENOUGH_PLANS)))
+    plans, variety = size_plans(signature, dims or {}), _variety(dims)
+    count = max(len(plans), _ENOUGH_PLANS)
+    return SourceDataset(SyntheticSource(signature, plans, seed, count, {}, variety))
+
+
+def _variety(dims: SizeChoices | None) -> int:
+    """How many sizes to try: two, or as many as the user listed."""
+    return max(_ENOUGH_PLANS, len(each_size(dims or {})))
 
 
 def synthesize_workable(
     signature: Signature,
     accepts: Callable[[Feeds], str | None],
     *,
-    dims: Sizes | None = None,
+    dims: SizeChoices | None = None,
     seed: int = 0,
     samples: int = SAMPLES,
 ) -> SourceDataset:
@@ -141,7 +160,7 @@ def synthesize_workable(
     """
     workable: list[Sizes] = []
     complaint: str | None = None
-    seen = SizesSeen()
+    seen = SizesSeen(_variety(dims))
     plans = size_plans(signature, dims or {})
     for plan in plans:
         feeds = next(SyntheticSource(signature, (plan,), seed, 1).read(None)).feeds

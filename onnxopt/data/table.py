@@ -15,6 +15,7 @@ from onnxopt.data.dataset import Sample, digest
 from onnxopt.data.options import DataOptions
 from onnxopt.data.picking import pick
 from onnxopt.data.rows import Row, Table, hash_files, parse_labels
+from onnxopt.data.state import state_hint
 from onnxopt.errors import DataError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -159,7 +160,7 @@ def _only(signature: Signature, table: Table) -> TensorSpec:
     raise DataError(
         f"{table.path.name} has no column for input {', '.join(missing)}",
         "a column for each input",
-        f"it has {', '.join(table.columns)}",
+        state_hint(signature, missing) or f"it has {', '.join(table.columns)}",
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnxopt.data.dataset import Feeds
+from onnxopt.data.state import state_hint
 from onnxopt.errors import BackendMissingError, DataError, UsageError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -132,7 +133,9 @@ def _role(spec: TensorSpec, signature: Signature) -> TokenInput:
     if role is None or len(shape) != _RANK or spec.dtype in {"", "string"}:
         known = ", ".join(names[0] for names in _NAMES.values())
         raise UsageError(
-            f"input {spec} gets nothing from a text", f"inputs of 2 axes called {known}"
+            f"input {spec} gets nothing from a text",
+            f"inputs of 2 axes called {known}",
+            state_hint(signature, [spec.name]),
         )
     return TokenInput(spec, role)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from onnxopt.errors import ModelError, UsageError
+from onnxopt.fixed import parse_fixed, without_fixed
 from onnxopt.runtime import values
 from onnxopt.runtime.binding import runtime_errors
 from onnxopt.runtime.config import SessionInfo
@@ -25,6 +26,7 @@ class Session:
         info: What is in force.
         inputs: The inputs that must be fed.
         outputs: All outputs, in order.
+        fixed: Inputs that were built into the model, with their values.
     """
 
     def __init__(
@@ -45,12 +47,14 @@ class Session:
         defaults = [values.spec_of(arg) for arg in inner.get_overridable_initializers()]
         self._feedable = {spec.name: spec for spec in (*self.inputs, *defaults)}
         self._required = [a.name for a in arguments if not str(a.type).startswith("optional")]
+        self.fixed = parse_fixed(inner.get_modelmeta().custom_metadata_map)
 
     def run(self, feeds: values.Feeds, outputs: Sequence[str] | None = None) -> dict[str, Any]:
         """Run once.
 
         Args:
-            feeds: One value for each input; an initializer that is also an input may be fed too.
+            feeds: One value for each input; an initializer that is also an input may be fed too,
+                and so may an input that was built into the model, if with the same value.
             outputs: Names of the wanted outputs; None for all.
 
         Returns:
@@ -72,6 +76,8 @@ class Session:
         """
         inner = self._open()
         names = self._wanted(outputs)
+        if self.fixed:
+            feeds = without_fixed(feeds, self.fixed, self._feedable)
         values.check_feeds(feeds, self._feedable, self._required)
         specs = {spec.name: spec for spec in self.outputs}
         wanted = [specs[name] for name in names]

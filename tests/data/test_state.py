@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onnxopt.data import (
+    Carried,
     DataOptions,
     Feeds,
     Sample,
@@ -19,6 +20,7 @@ from onnxopt.data import (
     split,
     unroll,
 )
+from onnxopt.data.state import state_hint
 from onnxopt.errors import DataError, UsageError
 from onnxopt.signature import Signature, TensorSpec
 
@@ -210,3 +212,37 @@ def steps():
     for _ in range(2):
         found = run_sequences(summing, dataset, State(SUMMING, PAIRS))
         assert [float(out["output"][0, 0]) for _, out in found] == [1, 2]
+
+
+def test_missing_state_is_proposed_and_not_assumed(tmp_path: Path) -> None:
+    lstm = signature({"x": (None, 1), "h": (1, None, 4), "c": (1, None, 4)}, {"y": (None, 1)})
+    outputs = signature({}, {"hn": (1, None, 4), "cn": (1, None, 4)}).outputs
+    model = Signature(lstm.inputs, lstm.outputs + outputs)
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 1), np.float32))
+    (tmp_path / "a.csv").write_text("x\n1\n")
+    for name in ("a.npz", "a.csv"):
+        with pytest.raises(DataError, match=r"input h, c; .* give --state h=hn --state c=cn$"):
+            open_dataset(str(tmp_path / name), model)
+    with pytest.raises(DataError, match=r"input c; .* give --state c=cn$"):
+        open_dataset(str(tmp_path / "a.npz"), model, DataOptions(state={"h": "hn"}))
+    assert state_hint(model, ["x"]) == ""
+
+
+def test_nothing_is_carried_without_state() -> None:
+    (sample,) = steps("a")
+    carried = Carried(None)
+    assert carried.into(sample) is sample
+    carried.keep({})
+
+
+def test_steps_of_an_item_stand_in_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("input,who\n1,ann\n2,bob\n3,ann\n")
+    with pytest.raises(DataError, match="steps of several items alternate; wanted each item in"):
+        open_dataset(str(tmp_path / "a.csv"), SUMMING, DataOptions(state=PAIRS, items="who"))
+
+
+def test_notes_that_files_have_in_common_are_said_once(tmp_path: Path) -> None:
+    for name in "abc":
+        np.savez(tmp_path / f"{name}.npz", input=np.zeros((3, 1), np.float32), sr=np.zeros(1))
+    (note,) = open_dataset(str(tmp_path), SUMMING, DataOptions(state=PAIRS)).notes
+    assert note == "a.npz: arrays that are no inputs were ignored: sr (and 2 more like it)"
