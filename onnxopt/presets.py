@@ -6,8 +6,16 @@ from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
 _MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
-_RECOGNIZE = "recognize-hard-sigmoid | recognize-hard-swish"
-_FUSE = "fuse-conv-bn | fuse-conv-affine | factor-gated-residual"
+_RECOGNIZE = (
+    "recognize-hard-sigmoid | recognize-hard-swish | recognize-matmul | recognize-gelu | "
+    "recognize-mish | recognize-sigmoid | recognize-softmax | recognize-log-softmax | "
+    "recognize-layer-normalization | recognize-instance-normalization | fold-attention-scale"
+)
+_FUSE = (
+    "fuse-conv-bn | fuse-conv-affine | fuse-linear-affine | fuse-pad | merge-parallel-convs | "
+    "merge-linear-convs | merge-linear-layers | factor-gated-residual | pool-before-conv | "
+    "move-conv-before-resize | cancel-transposes"
+)
 
 PRESETS = MappingProxyType(
     {

@@ -149,12 +149,12 @@ def _elementwise(op_type: str, operand: Vector, swapped: bool) -> Affine:
 
 
 def _along_channels(operand: ir.Value, output: Layout) -> Vector | str:
-    """The operand as a number or a vector along axis 1 of a tensor of the given layout."""
+    """The operand as a number or a vector along the channels of a tensor of the given layout."""
     rank = output.rank or 0
     own_rank, wide = _shape_of(operand)
     if own_rank > rank:
         return f"operand {operand.name} adds axes"
-    if any(axis + rank - own_rank != 1 for axis in wide):
+    if any(axis + rank - own_rank != output.axis for axis in wide):
         return f"operand {operand.name} varies along other axes than the channels"
     array = _float_array(operand)
     if array is None:

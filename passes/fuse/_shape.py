@@ -24,10 +24,11 @@ _BROADCASTS = frozenset({"Add", "Div", "Max", "Mean", "Min", "Mul", "Pow", "Sub"
 
 @dataclass(frozen=True)
 class Layout:
-    """Number of axes and size of axis 1; None where unknown."""
+    """Number of axes and size of the axis along which the channels lie; None where unknown."""
 
     rank: int | None = None
     channels: int | None = None
+    axis: int = 1
 
 
 class Layouts:

@@ -8,13 +8,16 @@ the tensors' sizes on the first sample, so the same model, data and target give 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import onnx_ir as ir
 
 from onnxopt.targets import Int8Scheme
-from onnxopt_passes.quantize._cut import UNLIMITED, CutGraph
-from onnxopt_passes.quantize._units import Unit, output_axis, weight_dims
+from onnxopt_passes._cut import UNLIMITED, CutGraph
+from onnxopt_passes.quantize._noise import Noise
+from onnxopt_passes.quantize._units import Unit, output_axis, owners_of, values_of, weight_dims
+
+_MOST_PENALTY_NS = 1e12
 
 Sizes = Mapping[str, float]
 """Number of elements by tensor name."""
@@ -22,8 +25,7 @@ Sizes = Mapping[str, float]
 
 def tensor_names(units: Iterable[Unit]) -> tuple[str, ...]:
     """The names of all activations that units read or write, in graph order."""
-    values = (value for unit in units for value in (*unit.inputs, *unit.outputs))
-    return tuple(dict.fromkeys(value.name or "" for value in values))
+    return tuple(value.name or "" for value in values_of(units))
 
 
 def gain_ns(unit: Unit, sizes: Sizes) -> float:
@@ -36,14 +38,56 @@ def gain_ns(unit: Unit, sizes: Sizes) -> float:
     )
 
 
-def place(units: Sequence[Unit], sizes: Sizes, scheme: Int8Scheme) -> frozenset[Unit]:
-    """The units to compute in integers; the fewest where choices are equally fast."""
+def place(
+    units: Sequence[Unit],
+    sizes: Sizes,
+    scheme: Int8Scheme,
+    penalties: Noise | None = None,
+) -> frozenset[Unit]:
+    """The units to compute in integers; the fewest where choices are equally fast.
+
+    Args:
+        units: The units to choose from.
+        sizes: Of all tensors around them.
+        scheme: What conversions cost.
+        penalties: Nanoseconds by which integers count as slower than they are, for each source
+            of noise. Where all of them grow in proportion, their sum over what is in codes,
+            before they grew, never does.
+    """
     chooser = _Chooser(units, sizes, scheme)
     for unit in units:
         chooser.add_gain(unit)
-    for value in dict.fromkeys(v for unit in units for v in (*unit.inputs, *unit.outputs)):
+    for value in values_of(units):
         chooser.add_conversions(value)
+    if penalties is not None:
+        for unit in units:
+            chooser.add_weight_noise(unit, penalties)
+        for value in values_of(units):
+            chooser.add_tensor_noise(value, penalties)
     return chooser.choose()
+
+
+def saved_ns(
+    units: Sequence[Unit], chosen: Collection[Unit], sizes: Sizes, scheme: Int8Scheme
+) -> float:
+    """Nanoseconds that a choice saves: its gains, less its conversions."""
+    owners = owners_of(units)
+    saved = sum(gain_ns(unit, sizes) for unit in chosen)
+    for value in values_of(units):
+        producer = value.producer()
+        owner = owners.get(producer) if producer is not None else None
+        made = owner is not None and owner in chosen
+        readers = [owners.get(use.node) for use in value.uses()]
+        units_reading = {reader for reader in readers if reader is not None}
+        in_integers = sum(reader in chosen for reader in units_reading)
+        elements = sizes.get(value.name or "", 0.0)
+        if in_integers and not made:
+            saved -= scheme.quantize.of(elements=elements)
+        if made and owner is not None and not owner.kernel.float_output:
+            in_float = len(units_reading) - in_integers
+            in_float += readers.count(None) + value.is_graph_output()
+            saved -= in_float * scheme.dequantize.of(elements=elements)
+    return saved
 
 
 class _Chooser:
@@ -54,9 +98,7 @@ class _Chooser:
         self._scheme = scheme
         self._cut = CutGraph()
         self._places = {unit: self._cut.add_node() for unit in units}
-        self._units = {
-            node: unit for unit in units for node in (unit.node, unit.absorbed) if node is not None
-        }
+        self._units = owners_of(units)
 
     def add_gain(self, unit: Unit) -> None:
         """Charge the slower of the two kinds."""
@@ -88,10 +130,38 @@ class _Chooser:
         in_float = readers.count(None) + value.is_graph_output()
         self._cut.add_edge(start, self._cut.sink, in_float * cost)
 
+    def add_weight_noise(self, unit: Unit, penalties: Noise) -> None:
+        """Charge what a unit's integer weights do to the outputs."""
+        penalty = penalties.of_weight(unit)
+        if penalty > 0:
+            self._cut.add_edge(self._places[unit], self._cut.sink, _penalty(penalty))
+
+    def add_tensor_noise(self, value: ir.Value, penalties: Noise) -> None:
+        """Charge what a tensor's codes do to the outputs, once whoever made or reads them."""
+        penalty = penalties.of_tensor(value)
+        if penalty <= 0:
+            return
+        producer = value.producer()
+        owner = self._units.get(producer) if producer is not None else None
+        readers = (self._units.get(use.node) for use in value.uses())
+        users = [reader for reader in dict.fromkeys(readers) if reader is not None]
+        coded = self._cut.add_node()
+        repeats = owner is not None and owner.repeats_codes
+        end = self._places[owner] if owner is not None and repeats else self._cut.sink
+        self._cut.add_edge(coded, end, _penalty(penalty))
+        if owner is not None and not repeats and not owner.kernel.float_output:
+            users.append(owner)
+        for user in users:
+            self._cut.add_edge(self._places[user], coded, UNLIMITED)
+
     def choose(self) -> frozenset[Unit]:
         """The units on the integers' side."""
         chosen = self._cut.source_side()
         return frozenset(unit for unit, place_ in self._places.items() if place_ in chosen)
+
+
+def _penalty(nanoseconds: float) -> int:
+    return _picoseconds(min(nanoseconds, _MOST_PENALTY_NS))
 
 
 def _picoseconds(nanoseconds: float) -> int:

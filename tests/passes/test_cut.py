@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onnxopt_passes.quantize._cut import UNLIMITED, CutGraph
+from onnxopt_passes._cut import UNLIMITED, CutGraph
 
 NODES = 6
 EDGES = st.lists(

@@ -1,0 +1,1 @@
+"""Passes that move the axes of tensors to where they cost least."""
