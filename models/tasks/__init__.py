@@ -7,13 +7,18 @@ from onnxopt_models.tasks import (
     captcha,
     chars2vec,
     ddddocr,
+    ddddocr_int8,
     digits,
+    effnet_lite0,
     magika,
     minilm_l3,
+    mlp,
     orientation,
     pp_ocr_cls,
     pp_ocr_det,
     pp_ocr_rec,
+    recommender,
+    silero_vad,
 )
 from onnxopt_models.tasks.task import SPLITS, Request, Split, Task
 
@@ -25,11 +30,16 @@ TASKS: tuple[Task, ...] = (
     pp_ocr_cls.TASK,
     orientation.TASK,
     ddddocr.TASK,
+    ddddocr_int8.TASK,
     captcha.TASK,
     minilm_l3.TASK,
     magika.TASK,
     chars2vec.TASK,
     digits.TASK,
+    effnet_lite0.TASK,
+    recommender.TASK,
+    mlp.TASK,
+    silero_vad.TASK,
 )
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from onnxopt.progress import Progress
-from onnxopt_models.tasks.folder import Arrays, build_folder
+from onnxopt_models.tasks.folder import Arrays
 from onnxopt_models.tasks.pages import draw_page
 from onnxopt_models.tasks.render import LineRenderer, Pixels, bgr_planes, resized
+from onnxopt_models.tasks.rendered import rendered, turned
 from onnxopt_models.tasks.task import Request, Task
-from onnxopt_models.tasks.text_sources import describe, source_words
 
 MODEL = "orientation"
-REVISION = 1
-PAGE_SIDE = 448
+REVISION = 2
+PAGE_SIDE = 576
 SHORT_SIDE, SIDE = 256, 224
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -35,20 +33,10 @@ def feed(picture: Pixels) -> Arrays:
 
 def samples(words: tuple[str, ...], renderer: LineRenderer, request: Request) -> Iterator[Arrays]:
     """Render the requested pages, turned clockwise by 0, 90, 180 or 270 degrees: class 0 to 3."""
-    for index in range(request.samples):
-        rng = np.random.default_rng([request.seed, 7, index])
-        page = draw_page(words, renderer, rng, PAGE_SIDE)
-        label = int(rng.integers(len(TURNS)))
-        turned = np.ascontiguousarray(np.rot90(page.pixels, TURNS[label]))
-        yield {**feed(turned), "labels": np.array(label)}
-
-
-def build(cache_dir: Path, request: Request, progress: Progress) -> Path:
-    """Build the samples; see ``Task.build``."""
-    description = describe(MODEL, REVISION, request, metrics=("top1",))
-    words = source_words(cache_dir, request.split)
-    made = samples(words, LineRenderer.fetched(cache_dir), request)
-    return build_folder(cache_dir, description, made, progress)
+    seeds = ([request.seed, 7, index] for index in range(request.samples))
+    generators = map(np.random.default_rng, seeds)
+    pages = ((draw_page(words, renderer, rng, PAGE_SIDE).pixels, rng) for rng in generators)
+    return turned(pages, TURNS, feed)
 
 
 TASK = Task(
@@ -56,6 +44,6 @@ TASK = Task(
     model=MODEL,
     metric="top1",
     description="pages of rendered lines, turned by 0, 90, 180 or 270 degrees",
-    builder=build,
+    builder=rendered(MODEL, REVISION, samples, ("top1",)),
     requires=(("PIL", "images"),),
 )

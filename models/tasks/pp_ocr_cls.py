@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from onnxopt.progress import Progress
-from onnxopt_models.tasks.folder import Arrays, build_folder
+from onnxopt_models.tasks.folder import Arrays
 from onnxopt_models.tasks.render import LineRenderer, Pixels, bgr_planes, draw_look, resized
+from onnxopt_models.tasks.rendered import rendered, turned
 from onnxopt_models.tasks.task import Request, Task
-from onnxopt_models.tasks.text_sources import deal, describe, source_words
+from onnxopt_models.tasks.text_sources import deal
 
 MODEL = "pp-ocr-cls"
 REVISION = 1
 HEIGHT, WIDTH = 48, 192
+TURNS = (0, 2)
 
 
 def feed(picture: Pixels) -> Arrays:
@@ -31,20 +31,14 @@ def feed(picture: Pixels) -> Arrays:
 
 def samples(words: tuple[str, ...], renderer: LineRenderer, request: Request) -> Iterator[Arrays]:
     """Render the requested lines, half of them turned by 180 degrees; class 1 is turned."""
-    for index, chosen in enumerate(deal(words, request, at_most=1)):
-        rng = np.random.default_rng([request.seed, 6, index])
-        picture = renderer.line(" ".join(chosen), draw_look(rng, len(renderer.font_files)), rng)
-        label = int(rng.integers(2))
-        turned = picture[::-1, ::-1] if label else picture
-        yield {**feed(np.ascontiguousarray(turned)), "labels": np.array(label)}
 
+    def lines() -> Iterator[tuple[Pixels, np.random.Generator]]:
+        for index, (word,) in enumerate(deal(words, request, at_most=1)):
+            rng = np.random.default_rng([request.seed, 6, index])
+            look = draw_look(rng, len(renderer.font_files))
+            yield renderer.line(word, look, rng), rng
 
-def build(cache_dir: Path, request: Request, progress: Progress) -> Path:
-    """Build the samples; see ``Task.build``."""
-    description = describe(MODEL, REVISION, request, metrics=("top1",))
-    words = source_words(cache_dir, request.split)
-    made = samples(words, LineRenderer.fetched(cache_dir), request)
-    return build_folder(cache_dir, description, made, progress)
+    return turned(lines(), TURNS, feed)
 
 
 TASK = Task(
@@ -52,6 +46,6 @@ TASK = Task(
     model=MODEL,
     metric="top1",
     description="single English words in two font families, half of them upside down",
-    builder=build,
+    builder=rendered(MODEL, REVISION, samples, ("top1",)),
     requires=(("PIL", "images"),),
 )

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from onnxopt.metrics.boxes import hmean_of
-from onnxopt.progress import Progress
-from onnxopt_models.tasks.folder import Arrays, build_folder
+from onnxopt_models.tasks.folder import Arrays
 from onnxopt_models.tasks.pages import draw_page
 from onnxopt_models.tasks.render import LineRenderer, bgr_planes
+from onnxopt_models.tasks.rendered import rendered
 from onnxopt_models.tasks.task import Request, Task
 from onnxopt_models.tasks.text_boxes import find_boxes
-from onnxopt_models.tasks.text_sources import describe, source_words
 
 MODEL = "pp-ocr-det"
 REVISION = 2
@@ -25,19 +23,14 @@ HMEAN = f"{__name__}:hmean"
 
 
 def samples(words: tuple[str, ...], renderer: LineRenderer, request: Request) -> Iterator[Arrays]:
-    """Render the requested pages as the model takes them: BGR, ImageNet's mean and deviation."""
+    """Render the requested pages as the model takes them: BGR, ImageNet's mean and deviation.
+
+    A sample is a page; the metric counts its lines, about 13.
+    """
     for index in range(request.samples):
         rng = np.random.default_rng([request.seed, 3, index])
         page = draw_page(words, renderer, rng, SIDE)
         yield {"x": bgr_planes(page.pixels, MEAN, STD), "labels": page.boxes}
-
-
-def build(cache_dir: Path, request: Request, progress: Progress) -> Path:
-    """Build the samples; see ``Task.build``."""
-    description = describe(MODEL, REVISION, request, metrics=(HMEAN,))
-    words = source_words(cache_dir, request.split)
-    made = samples(words, LineRenderer.fetched(cache_dir), request)
-    return build_folder(cache_dir, description, made, progress)
 
 
 hmean = hmean_of(HMEAN, find_boxes)
@@ -48,7 +41,7 @@ TASK = Task(
     name=MODEL,
     model=MODEL,
     metric=HMEAN,
-    description="pages of rendered lines, 640 x 640, with the box of each line",
-    builder=build,
+    description="pages of about 13 rendered lines, 640 x 640, with the box of each line",
+    builder=rendered(MODEL, REVISION, samples, (HMEAN,)),
     requires=(("PIL", "images"),),
 )

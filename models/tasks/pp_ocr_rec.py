@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from onnxopt.progress import Progress
 from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks.ctc import character_error_rate, charset, exact_match
-from onnxopt_models.tasks.folder import Arrays, build_folder
+from onnxopt_models.tasks.folder import Arrays
 from onnxopt_models.tasks.render import (
     LineRenderer,
     Pixels,
@@ -20,8 +18,9 @@ from onnxopt_models.tasks.render import (
     draw_look,
     resized,
 )
+from onnxopt_models.tasks.rendered import rendered
 from onnxopt_models.tasks.task import Request, Task
-from onnxopt_models.tasks.text_sources import deal, describe, source_words
+from onnxopt_models.tasks.text_sources import deal
 
 MODEL = "pp-ocr-rec"
 REVISION = 1
@@ -66,14 +65,6 @@ def _written(word: str, rng: np.random.Generator) -> str:
     return cased
 
 
-def build(cache_dir: Path, request: Request, progress: Progress) -> Path:
-    """Build the samples; see ``Task.build``."""
-    description = describe(MODEL, REVISION, request, metrics=(CER, EXACT))
-    words = source_words(cache_dir, request.split)
-    made = samples(words, LineRenderer.fetched(cache_dir), request)
-    return build_folder(cache_dir, description, made, progress)
-
-
 @functools.cache
 def characters() -> tuple[str, ...]:
     """The charset of the catalog's model, which is fetched where it is not cached."""
@@ -91,6 +82,6 @@ TASK = Task(
     model=MODEL,
     metric=CER,
     description="lines of one or two English words in two font families, blurred, slanted, noisy",
-    builder=build,
+    builder=rendered(MODEL, REVISION, samples, (CER, EXACT)),
     requires=(("PIL", "images"),),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -46,6 +46,8 @@ class Task:
         description: What the samples are, in a line.
         requires: Packages that the builder imports beyond onnxopt's own, with their extra.
         builder: Makes the samples.
+        state: Per input of state the output that it becomes; samples are steps then, and each
+            file of the folder is a sequence of them, one along axis 0.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Task:
     description: str
     builder: Builder
     requires: tuple[tuple[str, str], ...] = ()
+    state: Mapping[str, str] = field(default_factory=dict)
 
     def build(
         self,

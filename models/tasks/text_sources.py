@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from onnxopt.errors import DataError
-from onnxopt_models.catalog import Archive, EmbeddedModel, load_catalog
+from onnxopt_models.catalog import Archive, Asset, ZooModel, load_catalog
+from onnxopt_models.debian import DebianPackage
 from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks.folder import Description
 from onnxopt_models.tasks.render import FONTS
@@ -56,7 +57,7 @@ def describe(
     request: Request,
     metrics: tuple[str, ...] = (),
     *,
-    sources: tuple[str, ...] = (WORDS, *FONTS),
+    sources: tuple[str | DebianPackage, ...] = (WORDS, *FONTS),
     packages: tuple[str, ...] = ("pillow", "numpy"),
 ) -> Description:
     """What a folder of samples depends on.
@@ -66,7 +67,7 @@ def describe(
         revision: Of the task's code: another one, other bytes.
         request: Which samples.
         metrics: What may judge them.
-        sources: The catalog's assets that they are made of.
+        sources: The catalog's entries and the Debian packages that they are made of.
         packages: Whose versions may decide the bytes.
     """
     return Description(
@@ -76,17 +77,20 @@ def describe(
             "revision": revision,
             "seed": request.seed,
             "split": request.split,
-            "sources": {name: _hashes(name) for name in sources},
+            "sources": dict(_hashes(source) for source in sources),
             "versions": {name: version(name) for name in packages},
         },
         notes={"model": task, "metrics": metrics, "python": sys.version.split()[0]},
     )
 
 
-def _hashes(name: str) -> dict[str, str]:
-    entry = load_catalog().find(name)
-    if isinstance(entry, EmbeddedModel):
-        return {}
+def _hashes(source: str | DebianPackage) -> tuple[str, dict[str, str]]:
+    """A source's name, and the hashes of its files by name."""
+    if isinstance(source, DebianPackage):
+        return source.name, {source.file: source.sha256}
+    entry = load_catalog().find(source)
+    if isinstance(entry, ZooModel | Asset):
+        return source, {file.name: file.sha256 for file in entry.files}
     if isinstance(entry, Archive):
-        return {entry.wheel: load_catalog().wheel_of(entry).sha256}
-    return {file.name: file.sha256 for file in entry.files}
+        return source, {entry.wheel: load_catalog().wheel_of(entry).sha256}
+    return source, {}

@@ -12,6 +12,7 @@ from onnxopt.cli.settings import RUNS, Settings, with_settings
 from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
+    from onnxopt_models.catalog import Model
     from onnxopt_models.scores import MeasuredScore
 
 
@@ -47,34 +48,31 @@ def command(
 
 
 def _list(settings: Settings) -> None:
-    from onnxopt.cli.render import size, table
+    from onnxopt.cli.render import table
     from onnxopt_models.catalog import load_catalog
     from onnxopt_models.scores import load_scores
 
     catalog = load_catalog()
     scores = {score.task: score for score in load_scores()}
     rows: list[tuple[Any, ...]] = [
-        (m.id, "embedded", m.licence, m.opset, m.task, _score(scores.get(m.task)), m.summary)
-        for m in catalog.embedded
+        (m.id, _size(m), m.licence, m.opset, m.task, _score(scores.get(m.task)), m.summary)
+        for m in catalog.models
     ]
-    rows += [
-        (
-            m.id,
-            size(m.files[0].size_bytes),
-            m.licence,
-            m.opset or m.format,
-            m.task,
-            _score(scores.get(m.task)),
-            m.summary,
-        )
-        for m in catalog.model
-    ]
-    columns = ("model", ">size", "weights' licence", ">opset", "task", "fp32 score", "what it is")
+    columns = ("model", ">size", "weights' licence", ">opset", "task", "score", "what it is")
     settings.console.print(table("", columns, rows))
     settings.say("\n`onnxopt models NAME` fetches one, `onnxopt models eval NAME` scores it")
     document = catalog.model_dump(mode="json")
     document["score"] = [score.model_dump(mode="json") for score in scores.values()]
     settings.emit(document)
+
+
+def _size(model: Model) -> str:
+    from onnxopt.cli.render import size
+    from onnxopt_models.catalog import BuiltModel, EmbeddedModel
+
+    if isinstance(model, EmbeddedModel):
+        return "embedded"
+    return size(model.size_bytes if isinstance(model, BuiltModel) else model.files[0].size_bytes)
 
 
 def _score(found: MeasuredScore | None) -> str:

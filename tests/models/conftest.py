@@ -67,6 +67,7 @@ def make_wheel(tmp_path: Path) -> MakeWheel:
         model = {
             "id": "fake",
             "summary": "a fake",
+            "opset": 17,
             "wheel": "zoo-fake",
             "licence": "MIT",
             "files": [pin(name, data) for name, data in CONTENT.items()],

@@ -7,7 +7,14 @@ from importlib import resources
 import pytest
 
 from onnxopt.errors import DataError, UsageError
-from onnxopt_models.catalog import Asset, EmbeddedModel, ZooModel, load_catalog, parse_catalog
+from onnxopt_models.catalog import (
+    Asset,
+    BuiltModel,
+    EmbeddedModel,
+    ZooModel,
+    load_catalog,
+    parse_catalog,
+)
 from onnxopt_models.tasks import TASKS, find_task
 
 HASH = "0" * 64
@@ -23,6 +30,7 @@ MODEL = f"""
 [[model]]
 id = "some"
 summary = "a model"
+opset = 17
 wheel = "some-wheel"
 licence = "unstated"
 [[model.files]]
@@ -44,7 +52,6 @@ def test_every_wheel_is_used_and_every_model_says_what_it_is() -> None:
         assert entry.summary
         assert entry.licence
     for model in catalog.model:
-        assert (model.opset is None) == (model.format == "torch")
         assert sum(file.size_bytes for file in model.files) < 1 << 30
 
 
@@ -52,9 +59,9 @@ def test_tasks_and_models_name_each_other() -> None:
     catalog = load_catalog()
     for task in TASKS:
         entry = catalog.find(task.model)
-        assert isinstance(entry, ZooModel | EmbeddedModel)
+        assert isinstance(entry, ZooModel | BuiltModel | EmbeddedModel)
         assert entry.task == task.name
-    for entry in (*catalog.model, *catalog.embedded):
+    for entry in catalog.models:
         assert not entry.task or find_task(entry.task)
 
 
@@ -112,6 +119,33 @@ def test_a_malformed_catalog_is_refused(old: str, new: str, complaint: str) -> N
 def test_two_entries_of_one_name_are_refused() -> None:
     with pytest.raises(DataError, match="two entries are called some"):
         parse_catalog(WHEEL + MODEL + MODEL)
+
+
+def test_a_built_model_is_of_listed_sources_and_pinned_by_them() -> None:
+    built = f"""
+[[built]]
+id = "made"
+summary = "made here"
+sources = ["words"]
+package = "torch"
+size_bytes = 9
+opset = 17
+licence = "MIT"
+[[asset]]
+id = "words"
+summary = "words"
+wheel = "some-wheel"
+licence = "MIT"
+[[asset.files]]
+path = "pkg/words.txt"
+sha256 = "{HASH}"
+size_bytes = 5
+"""
+    catalog = parse_catalog(WHEEL + built)
+    assert catalog.pins("made") == (f"words.txt {HASH}",)
+    assert [model.id for model in catalog.models] == ["made"]
+    with pytest.raises(DataError, match="made names the unlisted source other"):
+        parse_catalog(WHEEL + built.replace('["words"]', '["other"]'))
 
 
 def test_unknown_tables_are_refused() -> None:

