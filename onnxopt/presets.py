@@ -5,11 +5,24 @@ from __future__ import annotations
 from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
+_FOLD = (
+    "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | "
+    "unroll-short-loops | infer-shapes"
+)
+_NEUTRAL = (
+    "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "
+    "trim-optional-inputs"
+)
+_CHAINS = (
+    "merge-transposes | merge-casts | merge-slices | merge-concats | merge-gathers | "
+    "merge-squeezed-reductions | merge-reshapes | merge-clips | merge-constant-operands"
+)
 _MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
 _RECOGNIZE = (
     "recognize-hard-sigmoid | recognize-hard-swish | recognize-matmul | recognize-gelu | "
     "recognize-mish | recognize-sigmoid | recognize-softmax | recognize-log-softmax | "
-    "recognize-layer-normalization | recognize-instance-normalization | fold-attention-scale"
+    "recognize-layer-normalization | recognize-instance-normalization | "
+    "recognize-global-average-pool | fold-attention-scale"
 )
 _FUSE = (
     "fuse-conv-bn | fuse-conv-affine | fuse-linear-affine | fuse-pad | merge-parallel-convs | "
@@ -20,9 +33,14 @@ _FUSE = (
 PRESETS = MappingProxyType(
     {
         "clean": f"({_CLEAN})",
+        "simplify": (
+            "freeze-default-inputs | inline-functions | "
+            f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | hoist-shared-constants)"
+        ),
         "exact": (
-            "freeze-default-inputs | "
-            f"({_CLEAN} | fold-constants | infer-shapes | {_MERGE} | {_RECOGNIZE} | {_FUSE})"
+            "freeze-default-inputs | inline-functions | "
+            f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | {_RECOGNIZE} | {_FUSE} | "
+            "hoist-shared-constants)"
         ),
     }
 )

@@ -56,6 +56,6 @@ def _stand_in(tensor: ir.TensorProtocol) -> ir.TensorProtocol:
         return ir.ExternalTensor(
             "detached", None, None, tensor.dtype, shape=shape, name=tensor.name or ""
         )
-    if isinstance(tensor, ir.ExternalTensor):
-        return ir.Tensor(tensor.numpy(), dtype=tensor.dtype, name=tensor.name)
+    if isinstance(tensor, ir.ExternalTensor):  # written inline; far cheaper to make than ir.Tensor
+        return ir.LazyTensor(lambda: tensor, tensor.dtype, tensor.shape, name=tensor.name)
     return tensor

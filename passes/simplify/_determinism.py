@@ -40,7 +40,7 @@ class Determinism:
             return self._of_function(identifier)
         if node.domain not in _KNOWN_DOMAINS or node.op_type in RANDOM_OPS:
             return False
-        return node.op_type != "Dropout" or not _dropout_trains(node, version)
+        return node.op_type != "Dropout" or not dropout_trains(node, version)
 
     def _of_function(self, identifier: ir.OperatorIdentifier) -> bool:
         if identifier not in self._verdicts:
@@ -51,7 +51,8 @@ class Determinism:
         return self._verdicts[identifier]
 
 
-def _dropout_trains(node: ir.Node, version: int) -> bool:
+def dropout_trains(node: ir.Node, version: int) -> bool:
+    """Whether a Dropout may drop something: in training mode, or where that is not known."""
     if version >= _DROPOUT_TRAINS_BY_INPUT:
         mode = node.inputs[2] if len(node.inputs) > 2 else None
         known = edit.constant(mode)

@@ -55,6 +55,21 @@ def infer(model: ir.Model, *, trust_declared: bool = True) -> Mapping[ir.Value, 
     Raises:
         InferenceFailed: onnx gave up on the whole model.
     """
+    protos, known = _infer(model, trust_declared)
+    return {value: _read(proto, known) for value, proto in protos.items()}
+
+
+def infer_protos(model: ir.Model) -> Mapping[ir.Value, onnx.TypeProto]:
+    """As ``infer`` without trust, but in onnx's own words: sizes that it made up names for keep
+    them, and within one result equal names are equal sizes.
+    """
+    return _infer(model, trust_declared=False)[0]
+
+
+def _infer(
+    model: ir.Model, trust_declared: bool
+) -> tuple[dict[ir.Value, onnx.TypeProto], frozenset[str]]:
+    """What onnx infers, and the names of sizes that the model itself uses."""
     proto = detached_proto(model)
     _forget_negative(proto.graph)
     if not trust_declared:
@@ -64,22 +79,20 @@ def infer(model: ir.Model, *, trust_declared: bool = True) -> Mapping[ir.Value, 
         result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, DecodeError) as error:
         raise InferenceFailed(" ".join(str(error).split())) from error
-    types = {info.name: info.type for info in proto.graph.input}
-    inputs = {v: _read(types[v.name], known) for v in model.graph.inputs if v.name}
-    return inputs | dict(_match(model.graph, result.graph, known))
+    types = {info.name: info.type for info in result.graph.input}
+    inputs = {v: types[v.name] for v in model.graph.inputs if v.name}
+    return inputs | dict(_match(model.graph, result.graph)), known
 
 
-def _match(
-    graph: ir.Graph, proto: onnx.GraphProto, known: frozenset[str]
-) -> Iterator[tuple[ir.Value, Inferred]]:
+def _match(graph: ir.Graph, proto: onnx.GraphProto) -> Iterator[tuple[ir.Value, onnx.TypeProto]]:
     """Pair values by their place: names of sibling subgraphs may coincide."""
     types = {info.name: info.type for info in (*proto.value_info, *proto.output)}
     for node, node_proto in zip(graph, proto.node, strict=True):
         for value in node.outputs:
             if value.name and value.name in types:
-                yield value, _read(types[value.name], known)
+                yield value, types[value.name]
         for subgraph, subproto in zip(edit.subgraphs(node), _subprotos(node_proto), strict=True):
-            yield from _match(subgraph, subproto, known)
+            yield from _match(subgraph, subproto)
 
 
 def _read(proto: onnx.TypeProto, known: frozenset[str]) -> Inferred:

@@ -11,10 +11,10 @@ from onnxopt import graph as edit
 from onnxopt.transform import Context, Exactness, Note, Pass
 from onnxopt_passes.simplify._determinism import Determinism
 from onnxopt_passes.simplify._evaluate import Evaluator, extract
+from onnxopt_passes.simplify._fold_known import fold_known, reads_sizes
 from onnxopt_passes.simplify._fold_plan import Limits, plan, too_large
 from onnxopt_passes.simplify._foldable import foldable
 from onnxopt_passes.simplify._inference import InferenceFailed, Inferred, infer
-from onnxopt_passes.simplify._known_shapes import from_sizes, reads_sizes
 from onnxopt_passes.simplify._materialize import Materializer
 
 
@@ -83,22 +83,8 @@ class _Folder:
                 self._materializer.put_tensor(node.outputs[0], tensor)
 
     def _fold_sizes(self) -> Iterator[Note]:
-        nodes = list(edit.all_nodes(self._model))
-        if not any(reads_sizes(node) for node in nodes):
-            return
-        try:
-            inferred = infer(self._model, trust_declared=False)
-        except InferenceFailed as error:
-            name = self._model.graph.name or "graph"
-            yield Note.refused(name, f"no sizes are known: {error}")
-            return
-        for node in nodes:
-            if node.graph is None or not (node.outputs[0].uses() or _is_output(node)):
-                continue
-            array = from_sizes(node, inferred)
-            if array is not None:
-                yield Note.applied(node, f"{node.op_type} of known sizes is {array.tolist()}")
-                self._materializer.put(node.outputs[0], array)
+        if reads_sizes(self._model):
+            yield from fold_known(self._model, self._materializer)
 
     def _candidates(self) -> Iterator[tuple[ir.Node, int]]:
         """Nodes that read nothing but constants and one another, outer graphs first."""
@@ -130,10 +116,6 @@ class _Folder:
                 continue
             yield Note.applied(value, f"is the constant {array.dtype}{list(array.shape)} now")
             self._materializer.put(value, array)
-
-
-def _is_output(node: ir.Node) -> bool:
-    return node.outputs[0].is_graph_output()
 
 
 def _infer_apart(
