@@ -1,0 +1,1 @@
+"""What the comparisons with other tools share; imported from here and from the peers' processes."""

@@ -1,0 +1,37 @@
+"""Our own quantizer, without a budget: what int8 costs and gains, whether or not it would ship."""
+
+from __future__ import annotations
+
+import math
+
+from onnxopt import api, pipeline, store
+from onnxopt.api.quantizing import DEFAULT_QUANTIZE
+from onnxopt.api.workbench import Workbench
+from onnxopt.data import Dataset, Sample, Split, in_memory
+from peers import arrays
+from peers.jobs import OPENVINO_TARGET
+
+_JUDGED = 4
+
+
+def cpu(source: str, target: str, samples: str) -> None:
+    """``onnxopt quantize`` for this machine's processor."""
+    budget = api.Budget(max_error=math.inf)
+    found = api.quantize(source, data=_split(samples), budget=budget)
+    store.save(found.quantized.model, target)
+
+
+def openvino(source: str, target: str, samples: str) -> None:
+    """The same recipe for the OpenVINO provider, which need not be installed here."""
+    options = api.RunOptions(target=OPENVINO_TARGET)
+    bench = Workbench.open(source, _split(samples), options)
+    exact = pipeline.run(bench.model, bench.exact, bench.context)
+    found = pipeline.run(exact.model, bench.recipe(DEFAULT_QUANTIZE), bench.context)
+    store.save(found.model, target)
+
+
+def _split(path: str) -> Split:
+    """All samples to calibrate; a few of them to look at, for the judging happens elsewhere."""
+    loaded = arrays.load(path)
+    data: Dataset = in_memory([Sample(feeds, None, str(n)) for n, feeds in enumerate(loaded)])
+    return Split(data, data.take([]), data.take(range(min(_JUDGED, len(data)))))

@@ -1,0 +1,89 @@
+"""Tables with failures, cleaned documents, and rows that are measured once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import run
+from peers.failure import PeerFailure
+from peers.ledger import Ledger
+from peers.results import (
+    Document,
+    Table,
+    cleaned,
+    failure_of,
+    geomean,
+    markdown_of,
+    plain_failure,
+    ratio,
+)
+
+
+def test_a_failure_is_a_word_in_the_table_and_a_sentence_below() -> None:
+    failure = PeerFailure("exception", "ValueError: a | b\nmore")
+    rows = [
+        {"model": "one", "fast": ratio({"speedup": 1.5, "low": 1.4, "high": 1.6})},
+        {"model": "two", "fast": failure, "slow": PeerFailure("exception", failure.text)},
+    ]
+    assert markdown_of(Table("Speed", rows, "How.")) == "\n".join(
+        [
+            "## Speed",
+            "",
+            "How.",
+            "",
+            "| model | fast | slow |",
+            "|---|---|---|",
+            "| one | 1.50 [1.40, 1.60] | – |",
+            "| two | exception (1) | exception (1) |",
+            "",
+            "1. ValueError: a \\| b more",
+        ]
+    )
+
+
+def test_failures_survive_as_plain_values() -> None:
+    plain = plain_failure(PeerFailure("crash", "SIGSEGV"))
+    found = failure_of(json.loads(json.dumps(plain)))
+    assert found is not None
+    assert (found.kind, found.text) == ("crash", "SIGSEGV")
+    assert failure_of({"seconds": 1.0}) is None
+
+
+def test_documents_hold_no_folders_of_this_machine(tmp_path: Path) -> None:
+    raw = {"said": f"cannot read {tmp_path}/model.onnx at core/graph.cc:3", "error": float("inf")}
+    assert cleaned(raw) == {
+        "said": "cannot read model.onnx at core/graph.cc:3",
+        "error": "inf",
+    }
+    rows = [{"model": "one", "ms": 1.0}]
+    page = Document("name", "Title", [Table("T", rows)], {"ms": [1.0, 2.5]}).write(tmp_path)
+    text = (tmp_path / "name.json").read_text()
+    assert json.loads(text)["raw"] == {"ms": [1.0, 2.5]}
+    assert "[1.0, 2.5]" in text
+    assert page.read_text().startswith("# Title\n\n## T\n")
+    assert str(tmp_path) not in text + page.read_text()
+
+
+def test_geometric_mean() -> None:
+    assert geomean([1.0, 4.0]) == "2.00 of 2"
+    assert geomean([]) is None
+
+
+def test_a_row_is_measured_once_unless_asked_anew(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, int]:
+        made.append(1)
+        return {"times": len(made)}
+
+    assert Ledger(tmp_path).row(["a", 1], make) == {"times": 1}
+    assert Ledger(tmp_path).row(["a", 1], make) == {"times": 1}
+    assert Ledger(tmp_path).row(["a", 2], make) == {"times": 2}
+    assert Ledger(tmp_path, fresh=True).row(["a", 1], make) == {"times": 3}
+
+
+def test_every_part_has_its_script() -> None:
+    folder = Path(run.__file__).parent
+    assert all((folder / script).is_file() for script in run.PARTS.values())
+    assert run.main(["no-such-part"]) == 2
