@@ -6,8 +6,7 @@ from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
 _FOLD = (
-    "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | "
-    "unroll-short-loops | infer-shapes"
+    "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | infer-shapes"
 )
 _NEUTRAL = (
     "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "
@@ -19,7 +18,8 @@ _CHAINS = (
 )
 _MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
 _RECOGNIZE = (
-    "recognize-hard-sigmoid | recognize-hard-swish | recognize-matmul | recognize-gelu | "
+    "recognize-hard-sigmoid | recognize-hard-swish | recognize-lstm | recognize-gru | "
+    "recognize-rnn | recognize-matmul | recognize-gelu | "
     "recognize-mish | recognize-sigmoid | recognize-softmax | recognize-log-softmax | "
     "recognize-layer-normalization | recognize-instance-normalization | "
     "recognize-global-average-pool | fold-attention-scale"
@@ -35,12 +35,13 @@ PRESETS = MappingProxyType(
         "clean": f"({_CLEAN})",
         "simplify": (
             "freeze-default-inputs | inline-functions | "
-            f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | hoist-shared-constants)"
+            f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | unroll-short-loops | "
+            "hoist-shared-constants)"
         ),
         "exact": (
             "freeze-default-inputs | inline-functions | "
             f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | {_RECOGNIZE} | {_FUSE} | "
-            "hoist-shared-constants)"
+            "unroll-short-loops | hoist-shared-constants)"
         ),
     }
 )

@@ -1,0 +1,1 @@
+"""Passes that recognise recurrent cells, unrolled or in loops, as recurrent operators."""
