@@ -23,7 +23,7 @@ _POINTWISE = frozenset(
 )
 _PER_CHANNEL = frozenset({"BatchNormalization"})
 _POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
-_BINARY = frozenset({"Add", "Sub", "Mul", "Div"})
+_BINARY = frozenset({"Add", "Sub", "Mul", "Div", "Pow"})
 _SPATIAL = ("kernel_shape", "strides", "dilations")
 
 
@@ -110,6 +110,10 @@ def _can_lift(node: ir.Node, layouts: Layouts) -> bool:
         return False
     if _is_sequence_conv(node):
         return True
+    if is_op(node, "Slice"):
+        source = node.inputs[0]
+        known = source is not None and layouts[source].rank == _SEQUENCE_RANK
+        return known and _sliced_axes(node) is not None
     if layouts[node.outputs[0]].rank != _SEQUENCE_RANK:
         return False
     if is_op(node, *_POINTWISE, *_PER_CHANNEL, *_POOLS):
@@ -123,6 +127,16 @@ def _can_lift(node: ir.Node, layouts: Layouts) -> bool:
         value is not None and (constant(value) is not None or layouts[value].rank == 3)
         for value in node.inputs
     )
+
+
+def _sliced_axes(node: ir.Node) -> list[int] | None:
+    """The axes that a Slice cuts, where they are constant."""
+    given = node.inputs[3] if len(node.inputs) > 3 else None
+    starts, axes = constant(node.inputs[1]), constant(given)
+    if starts is None or (given is not None and axes is None):
+        return None
+    found = range(starts.size) if axes is None else axes.reshape(-1).tolist()
+    return [int(axis) % _SEQUENCE_RANK for axis in found]
 
 
 def _lift(editor: Editor, region: list[ir.Node], layouts: Layouts) -> Note:
@@ -191,6 +205,8 @@ def _widen(editor: Editor, node: ir.Node) -> None:
     if isinstance(pads, list | tuple) and pads:
         before, after = (int(str(number)) for number in pads)
         node.attributes["pads"] = ir.AttrInt64s("pads", [0, before, 0, after])
+    if is_op(node, "Slice"):
+        _widen_slice(editor, node)
     if _is_conv(node):
         weight = node.inputs[1]
         array = constant(weight)
@@ -198,6 +214,17 @@ def _widen(editor: Editor, node: ir.Node) -> None:
             wide_weight = editor.constant(node, f"{weight.name}/image", np.expand_dims(array, 2))
             node.replace_input_with(1, wide_weight)
             drop_if_unread(weight)
+
+
+def _widen_slice(editor: Editor, node: ir.Node) -> None:
+    axes = [axis + (axis > 1) for axis in _sliced_axes(node) or ()]
+    if len(node.inputs) < 4:
+        node.resize_inputs(4)
+    old = node.inputs[3]
+    new = editor.constant(node, f"{node.outputs[0].name}/axes", np.array(axes, np.int64))
+    node.replace_input_with(3, new)
+    if old is not None:
+        drop_if_unread(old)
 
 
 def _leaves(value: ir.Value, inside: set[ir.Node]) -> bool:
