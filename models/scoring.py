@@ -102,7 +102,7 @@ def score(
                 carried.keep(outputs)
             except OnnxoptError as error:
                 raise type(error)(f"{where}: {error.found}", error.wanted, error.todo) from error
-            scores.add(outputs, sample.label, where)
+            scores.add(outputs, sample.label, where, item=sample.item)
         progress(f"scoring {asked.name}", len(dataset), len(dataset))
         run = session.info
     return TaskScore(

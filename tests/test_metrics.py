@@ -282,3 +282,14 @@ class TestVerdict:
         assert (verdict.status == "undecided") == (verdict.more_samples != 0)
         assert verdict.more_samples is None or verdict.more_samples >= 0
         assert str(verdict)
+
+
+def test_samples_of_one_item_are_drawn_together() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(size=20), 50)
+    items = [str(number) for number in range(20) for _ in range(50)]
+    alone, together = bootstrap_mean(values), bootstrap_mean(values, items=items)
+    assert together.mean == pytest.approx(alone.mean)
+    assert together.samples == alone.samples == 1000
+    assert together.high - together.low > 5 * (alone.high - alone.low)
+    single = bootstrap_mean(values, items=[str(number) for number in range(1000)])
+    assert single == alone

@@ -35,8 +35,7 @@ def samples(request: Request) -> Iterator[Arrays]:
     """Distorted pictures of the part's originals in an order by seed.
 
     Every original is used once before one is used again, up to eight times; the model does too
-    well on the originals themselves for a change to show. Intervals take all pictures as
-    independent, though up to eight share an original.
+    well on the originals themselves for a change to show.
 
     Raises:
         DataError: There are not that many.

@@ -68,10 +68,7 @@ def collect(package: Path, request: Request) -> list[tuple[bytes, int]]:
 
 
 def samples(pictures: Iterable[tuple[bytes, int]], request: Request) -> Iterator[Arrays]:
-    """Every picture in one view before one is in a second.
-
-    Intervals take all views as independent, though many share a picture.
-    """
+    """Every picture in one view before one is in a second."""
     from PIL import Image
 
     opened = [(Image.open(io.BytesIO(data)).convert("RGBA"), label) for data, label in pictures]

@@ -88,6 +88,7 @@ class _Record:
     state: State | None
     accumulator: Accumulator = field(default_factory=Accumulator)
     errors: list[float] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
     scores: tuple[Scores, Scores] | None = None
     samples: int = 0
 
@@ -105,10 +106,11 @@ class _Record:
         error = sample_error(self._read(agreements))
         if error is not None:
             self.errors.append(error)
+            self.items.append(sample.item)
         if self.scores is not None:
             where = f"sample {sample.item}"
             for scores, outputs in zip(self.scores, (expected, found), strict=True):
-                scores.add(outputs, sample.label, where, reference=expected)
+                scores.add(outputs, sample.label, where, reference=expected, item=sample.item)
 
     def _read(self, agreements: tuple[OutputAgreement, ...]) -> tuple[OutputAgreement, ...]:
         """Those of outputs that somebody reads: all but state, where there are such."""
@@ -154,7 +156,7 @@ class _Record:
             return None
         if not all(map(math.isfinite, self.errors)):
             return Interval(math.inf, math.inf, math.inf, len(self.errors))
-        return bootstrap_mean(self.errors, seed=self.criteria.seed)
+        return bootstrap_mean(self.errors, items=self.items, seed=self.criteria.seed)
 
     def _verdict(self, change: MetricChange | None, fidelity: Interval | None) -> Verdict | None:
         loss = change.loss if change is not None else fidelity

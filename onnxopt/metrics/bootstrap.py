@@ -44,6 +44,7 @@ def paired_bootstrap(
     after: Sequence[float] | npt.NDArray[np.floating],
     *,
     weights: Sequence[float] | None = None,
+    items: Sequence[str] | None = None,
     span: float = 0.0,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -58,13 +59,16 @@ def paired_bootstrap(
     a, b = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     if a.shape != b.shape:
         raise DataError(f"{a.size} scores before and {b.size} after", "as many of each")
-    return bootstrap_mean(b - a, weights=weights, span=span, seed=seed, resamples=resamples)
+    return bootstrap_mean(
+        b - a, weights=weights, items=items, span=span, seed=seed, resamples=resamples
+    )
 
 
 def bootstrap_mean(
     values: Sequence[float] | npt.NDArray[np.floating],
     *,
     weights: Sequence[float] | None = None,
+    items: Sequence[str] | None = None,
     span: float = 0.0,
     seed: int = 0,
     resamples: int = RESAMPLES,
@@ -79,6 +83,8 @@ def bootstrap_mean(
     Args:
         values: One a sample.
         weights: One a sample; equal by default.
+        items: The source item of each sample: whole items are drawn, because samples of one item
+            resemble each other (Field and Welsh, 2007). Each its own by default.
         span: The largest change a sample can show; 0 for the plain bootstrap.
         seed: Of the draws.
         resamples: How many draws.
@@ -92,12 +98,26 @@ def bootstrap_mean(
         raise DataError(f"no mean of {data.size} values with {share.size} weights")
     if not np.isfinite(data).all():
         raise DataError("a score is not finite")
-    mean = float((share * data).sum() / share.sum())
+    count, mean = data.size, float((share * data).sum() / share.sum())
+    places = _places(items, data.size)
+    if places is not None:
+        whole = np.bincount(places, share)
+        data, share = np.bincount(places, share * data) / np.maximum(whole, 1e-300), whole
     pool = np.concatenate([data, [span, -span]]) if span else data
     pool_share = np.concatenate([share, [share.mean()] * 2]) if span else share
     means = _resampled_means(pool, pool_share, seed, resamples)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), data.size)
+    return Interval(mean, min(float(low), mean), max(float(high), mean), count)
+
+
+def _places(items: Sequence[str] | None, count: int) -> npt.NDArray[np.intp] | None:
+    """The number of each sample's item; None where every sample is its own."""
+    if items is None or not any(items) or len(set(items)) == count:
+        return None
+    if len(items) != count:
+        raise DataError(f"{len(items)} items of {count} samples", "as many of each")
+    places: npt.NDArray[np.intp] = np.unique(np.asarray(items), return_inverse=True)[1]
+    return places
 
 
 def _resampled_means(
@@ -122,6 +142,7 @@ def bootstrap_statistic(
     statistic: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]],
     samples: int,
     *,
+    items: Sequence[str] | None = None,
     span: float = 0.0,
     seed: int = 0,
     resamples: int = SET_RESAMPLES,
@@ -135,6 +156,7 @@ def bootstrap_statistic(
         statistic: From how often each sample is drawn, [draws, samples], to a value a draw; NaN
             where a draw has none, such as one without any positive label.
         samples: How many there are.
+        items: The source item of each sample; whole items are drawn.
         span: The largest change the statistic can show; 0 for the plain bootstrap.
         seed: Of the draws.
         resamples: How many draws.
@@ -146,13 +168,16 @@ def bootstrap_statistic(
         raise DataError("no statistic of no samples")
     mean = float(statistic(np.ones((1, samples)))[0])
     generator = np.random.default_rng(seed)
-    pool = samples + 2 if span else samples
-    rows = max(1, _CHUNK_ELEMENTS // pool)
+    places = _places(items, samples)
+    units = samples if places is None else int(places.max()) + 1
+    pool = units + 2 if span else units
+    rows = max(1, _CHUNK_ELEMENTS // max(pool, samples))
     found = []
     for start in range(0, resamples, rows):
         counts = _counts(generator, min(rows, resamples - start), pool)
-        values = statistic(counts[:, :samples])
-        found.append(values + _phantoms(counts, samples) * span / samples)
+        drawn_units = counts[:, :units]
+        values = statistic(drawn_units if places is None else drawn_units[:, places])
+        found.append(values + _phantoms(counts, units) * span / units)
     drawn = np.concatenate(found)
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(mean) or drawn.size < resamples / 2:

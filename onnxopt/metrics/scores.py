@@ -25,11 +25,14 @@ class Scores:
         metric: The metric.
         values: What each sample contributed, in order.
         weights: What each sample counts where the metric is a mean.
+        items: The source item of each sample; those of one item resemble each other, so intervals
+            draw whole items.
     """
 
     metric: Metric
     values: list[Any] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    items: list[str] = field(default_factory=list)
 
     def add(
         self,
@@ -38,6 +41,7 @@ class Scores:
         where: str = "sample",
         *,
         reference: Outputs | None = None,
+        item: str = "",
     ) -> None:
         """Count in one sample.
 
@@ -46,6 +50,7 @@ class Scores:
             label: Of the sample.
             where: Names the sample in errors.
             reference: What the reference model gave; metrics of agreement compare with it.
+            item: The source item of the sample; empty where it is its own.
 
         Raises:
             DataError: Something to compare with is missing or does not fit.
@@ -55,6 +60,7 @@ class Scores:
             raise DataError(f"{self.metric.name} compares with a reference model", "two models")
         self.values.append(self.metric.observe(outputs, wanted, where))
         self.weights.append(self.metric.weight(wanted))
+        self.items.append(item)
 
     def value(self) -> float:
         """The score of the samples as they are.
@@ -77,8 +83,10 @@ class Scores:
         """The score with its 95 % interval."""
         self.value()
         if self.metric.statistic is None:
-            return bootstrap_mean(self.values, weights=self.weights, seed=seed)
-        return bootstrap_statistic(self.metric.statistic(self.values), len(self.values), seed=seed)
+            return bootstrap_mean(self.values, weights=self.weights, items=self.items, seed=seed)
+        return bootstrap_statistic(
+            self.metric.statistic(self.values), len(self.values), items=self.items, seed=seed
+        )
 
 
 def change_of(before: Scores, after: Scores, *, seed: int = 0) -> Interval:
@@ -94,12 +102,21 @@ def change_of(before: Scores, after: Scores, *, seed: int = 0) -> Interval:
     if metric.statistic is None:
         span = metric.span if metric.span is not None else _spread(before, after)
         return paired_bootstrap(
-            before.values, after.values, weights=before.weights, span=span, seed=seed
+            before.values,
+            after.values,
+            weights=before.weights,
+            items=before.items,
+            span=span,
+            seed=seed,
         )
     old, new = metric.statistic(before.values), metric.statistic(after.values)
     span = metric.span if metric.span is not None else abs(second - first)
     return bootstrap_statistic(
-        lambda counts: new(counts) - old(counts), len(before.values), span=span, seed=seed
+        lambda counts: new(counts) - old(counts),
+        len(before.values),
+        items=before.items,
+        span=span,
+        seed=seed,
     )
 
 
