@@ -39,6 +39,8 @@ class Request:
     within: str | None
     max_rounds: int
     warmup: int
+    io_binding: bool
+    cuda_graph: bool
     profile: bool
     top: int
     dims: tuple[str, ...]
@@ -107,6 +109,10 @@ def _as_request(function: Callable[[Settings, Request], None]) -> Callable[..., 
     show_default=True,
     help="Least number of runs before the first turn; more until the time is steady.",
 )
+@click.option("--io-binding", is_flag=True, help="Keep inputs and outputs in the device's memory.")
+@click.option(
+    "--cuda-graph", is_flag=True, help="Replay the kernels as one CUDA graph (with --io-binding)."
+)
 @click.option("--profile", is_flag=True, help="Time by node, operator and kind, model by model.")
 @click.option(
     "--top", type=click.IntRange(min=1), default=15, show_default=True, help="Rows of --profile."
@@ -123,7 +129,13 @@ def command(settings: Settings, request: Request) -> None:
     """
     from onnxopt.runtime import SessionConfig
 
-    session = SessionConfig(request.provider, settings.threads, request.precision)
+    session = SessionConfig(
+        request.provider,
+        settings.threads,
+        request.precision,
+        io_binding=request.io_binding,
+        cuda_graph=request.cuda_graph,
+    )
     _check_options(request)
     if request.profile:
         _profile(settings, request, session)

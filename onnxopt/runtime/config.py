@@ -11,6 +11,7 @@ from onnxopt.errors import UsageError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 OptLevel = Literal["all", "extended", "basic", "off"]
+_CUDA = frozenset({"cuda", "CUDAExecutionProvider"})
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,10 @@ class SessionConfig:
         optimization: ONNX Runtime's graph optimisation level.
         spinning: Whether idle threads of the pool spin for more work (faster alone, harmful to
             whatever else computes on the machine).
+        io_binding: Whether inputs are put into the device's memory once and outputs stay there
+            between runs, so that a timed run copies nothing.
+        cuda_graph: Whether the CUDA provider records the kernels of the first run and replays them
+            as one graph; for fixed sizes, with ``io_binding``.
         optimized_model_path: Where ONNX Runtime shall write the graph as it optimised it.
         profile_prefix: Start of the path of ONNX Runtime's profile; None for no profile.
 
@@ -37,12 +42,19 @@ class SessionConfig:
     precision: Precision = "fp32"
     optimization: OptLevel = "all"
     spinning: bool = True
+    io_binding: bool = False
+    cuda_graph: bool = False
     optimized_model_path: Path | None = None
     profile_prefix: Path | None = None
 
     def __post_init__(self) -> None:
         if self.threads < 1:
             raise UsageError(f"threads={self.threads}", "a number from 1")
+        if self.cuda_graph and (self.provider not in _CUDA or not self.io_binding):
+            found = f"cuda_graph on {self.provider}, io_binding={self.io_binding}"
+            raise UsageError(
+                found, "provider cuda with io_binding: a graph replays fixed addresses"
+            )
         _check_choice("precision", self.precision, get_args(Precision))
         _check_choice("optimization", self.optimization, get_args(OptLevel))
 

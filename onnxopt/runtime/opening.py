@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from onnxopt.errors import BackendMissingError, LimitError, ModelError
 from onnxopt.runtime.binding import SILENT, onnxruntime, preload_cuda, runtime_errors
+from onnxopt.runtime.bound import memory_of
 from onnxopt.runtime.config import SessionConfig, SessionInfo
 from onnxopt.runtime.failures import load_failure
 from onnxopt.runtime.providers import (
@@ -66,7 +67,8 @@ def open_session(model: Model, config: SessionConfig = SessionConfig()) -> Sessi
     inner = _create(source, label, session_options(config), route)
     load_ms = (time.perf_counter() - started) * 1e3
     _verify(inner, label, route)
-    return Session(inner, _info(inner, config, route, load_ms), label, folder)
+    bound_to = memory_of(route.provider.name) if config.io_binding else None
+    return Session(inner, _info(inner, config, route, load_ms), label, folder, bound_to)
 
 
 def session_options(config: SessionConfig) -> ort.SessionOptions:

@@ -65,7 +65,8 @@ def _cpu(name: str, config: SessionConfig, devices: Devices) -> Settings:
 
 def _cuda(name: str, config: SessionConfig, devices: Devices) -> Settings:
     _fixed_precision(name, config)
-    return Settings({"use_tf32": "0"})  # the default, TF32, has 10 bits of mantissa
+    options = {"use_tf32": "0"}  # the default, TF32, has 10 bits of mantissa
+    return Settings({**options, "enable_cuda_graph": "1"} if config.cuda_graph else options)
 
 
 def _tensorrt(name: str, config: SessionConfig, devices: Devices) -> Settings:
