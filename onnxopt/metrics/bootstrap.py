@@ -101,7 +101,7 @@ def bootstrap_mean(
     count, mean = data.size, float((share * data).sum() / share.sum())
     places = _places(items, data.size)
     if places is not None:
-        whole = np.bincount(places, share)
+        whole = np.bincount(places, share).astype(np.float64)
         data, share = np.bincount(places, share * data) / np.maximum(whole, 1e-300), whole
     pool = np.concatenate([data, [span, -span]]) if span else data
     pool_share = np.concatenate([share, [share.mean()] * 2]) if span else share

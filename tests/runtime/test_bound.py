@@ -12,7 +12,11 @@ from onnxopt.runtime.bound import memory_of
 from onnxopt.runtime.settings import settings_for
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
-g (float[N,2] x, int64 k) => (float[N,2] y, int64[2] s) { f = Cast<to=1>(k) y = Mul(x, f) s = Shape(x) }"""
+g (float[N,2] x, int64 k) => (float[N,2] y, int64[2] s) {
+  f = Cast<to=1>(k)
+  y = Mul(x, f)
+  s = Shape(x)
+}"""
 
 
 def test_bound_runs_give_what_copied_ones_give() -> None:
