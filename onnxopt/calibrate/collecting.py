@@ -8,8 +8,9 @@ away, and the optimised kernels are the ones whose values the integer kernels wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxopt.calibrate import storage
-from onnxopt.calibrate.statistics import Statistics, TensorObserver
+from onnxopt.calibrate.detail import EVERYTHING, Detail
+from onnxopt.calibrate.observing import TensorObserver
+from onnxopt.calibrate.statistics import Statistics
 from onnxopt.calibrate.tapping import (
     NOT_FLOAT,
     TapPlan,
@@ -33,7 +36,7 @@ from onnxopt.progress import Progress, no_progress
 from onnxopt.runtime import Session, SessionConfig, open_session
 
 _STEP = "calibrate"
-_GROUP_ELEMENTS = 1 << 26  # tensors kept at once while a sample runs: 256 MB of float32
+_GROUP_ELEMENTS = 1 << 25  # tensors kept at once while a sample runs: 128 MB of float32, twice
 
 
 def collect(
@@ -41,6 +44,7 @@ def collect(
     tensors: Iterable[str],
     dataset: Dataset,
     *,
+    what: Detail = EVERYTHING,
     threads: int = 1,
     cache: Path | None = None,
     progress: Progress = no_progress,
@@ -51,25 +55,30 @@ def collect(
         model: The model as it stands; it is not changed.
         tensors: Names of float tensors of the main graph. Others are in ``skipped`` of the result.
         dataset: The samples; memory does not grow with their number.
+        what: How much to write down of each tensor. The tensors of ``what.channels`` are looked at
+            too.
         threads: Threads inside one operator.
-        cache: Folder of the cache, keyed by model, data and names; None caches nothing.
+        cache: Folder of the cache, keyed by model, data and names; None caches nothing. What is
+            there serves whoever asks for no more than it holds.
         progress: Told after each sample.
 
     Raises:
         DataError: There are no samples, or one does not fit the model.
         ModelError: The model does not run.
     """
-    names = sorted(set(tensors))
+    names = sorted({*tensors, *what.channels})
     path = None if cache is None else storage.path_for(cache, model, names, dataset)
     known = None if path is None else storage.read(path)
-    if known is not None:
-        return known
+    if known is not None and known.covers(what):
+        return known.narrowed(what)
     if len(dataset) == 0:
         raise DataError(f"{dataset.origin} holds no samples")
-    statistics = _collect(model, plan_taps(model, names), dataset, threads, progress)
+    whole = what if known is None else what.union(known.detail)
+    taking = _Taking(dataset, whole, threads, progress)
+    statistics = taking.collect(model, plan_taps(model, names))
     if path is not None:
         storage.write(statistics, path)
-    return statistics
+    return statistics.narrowed(what)
 
 
 def tensor_sizes(
@@ -95,63 +104,77 @@ def tensor_sizes(
     return {**sizes, **dict(zip(plan.computed, declared, strict=True))}
 
 
-def _collect(
-    model: ir.Model, plan: TapPlan, dataset: Dataset, threads: int, progress: Progress
-) -> Statistics:
-    config = SessionConfig(threads=threads)
-    groups = _groups(model, plan, dataset, threads)
-    observers: dict[str, TensorObserver] = {}
-    skipped = dict(plan.skipped)
-    total = len(dataset) * len(groups)
-    for number, group in enumerate(groups):
-        with _session(model, group, config) as session:
-            for done, sample in enumerate(dataset, number * len(dataset) + 1):
-                found = _run(session, sample)
-                if number == 0:
-                    found.update((name, sample.feeds.get(name)) for name in plan.fed)
-                _observe(found, observers, skipped)
-                progress(_STEP, done, total)
-    built = {name: observers[name].build() for name in sorted(observers)}
-    return Statistics(len(dataset), built, dict(sorted(skipped.items())))
+@dataclass(frozen=True)
+class _Taking:
+    """One pass over the data."""
 
+    dataset: Dataset
+    what: Detail
+    threads: int
+    progress: Progress
 
-def _groups(
-    model: ir.Model, plan: TapPlan, dataset: Dataset, threads: int
-) -> tuple[tuple[str, ...], ...]:
-    """The computed tensors in groups that fit in memory; one run of all samples each."""
-    names = plan.computed
-    if len(names) <= 1:
-        return (names,)
-    sizes = tensor_sizes(model, names, dataset, threads=threads)
-    return group_by_size(names, [sizes[name] for name in names], _GROUP_ELEMENTS)
+    def collect(self, model: ir.Model, plan: TapPlan) -> Statistics:
+        """Run the samples; statistics of what was found."""
+        config = SessionConfig(threads=self.threads)
+        groups = self._groups(model, plan)
+        observers: dict[str, TensorObserver] = {}
+        skipped = dict(plan.skipped)
+        samples = len(self.dataset)
+        for number, group in enumerate(groups):
+            held = tuple(name for name in plan.computed if name not in set(group))
+            with _session(model, group, held, config) as session:
+                for done, sample in enumerate(self.dataset, number * samples + 1):
+                    # nothing keeps the arrays while the next sample runs
+                    fed = () if number else plan.fed
+                    self._observe(_values(session, sample, group, fed), observers, skipped)
+                    self.progress(_STEP, done, samples * len(groups))
+        built = {name: observers[name].build() for name in sorted(observers)}
+        return Statistics(samples, built, dict(sorted(skipped.items())))
+
+    def _groups(self, model: ir.Model, plan: TapPlan) -> tuple[tuple[str, ...], ...]:
+        """The computed tensors in groups that fit in memory; one run of all samples each."""
+        names = plan.computed
+        if len(names) <= 1:
+            return (names,)
+        sizes = tensor_sizes(model, names, self.dataset, threads=self.threads)
+        return group_by_size(names, [sizes[name] for name in names], _GROUP_ELEMENTS)
+
+    def _observe(
+        self,
+        found: MutableMapping[str, Any],
+        observers: MutableMapping[str, TensorObserver],
+        skipped: MutableMapping[str, str],
+    ) -> None:
+        for name in sorted(found):
+            value = found.pop(name)
+            if not isinstance(value, np.ndarray | np.generic) or not _is_float(value.dtype):
+                skipped[name] = NOT_FLOAT
+                continue
+            if name not in observers:
+                axis = self.what.channels.get(name)
+                observers[name] = TensorObserver(histogram=self.what.histogram, axis=axis)
+            observers[name].add(np.asarray(value))
 
 
 def _session(
-    model: ir.Model, names: tuple[str, ...], config: SessionConfig
+    model: ir.Model, names: tuple[str, ...], held: tuple[str, ...], config: SessionConfig
 ) -> AbstractContextManager[Session | None]:
-    return open_session(with_outputs(model, names), config) if names else nullcontext()
+    return open_session(with_outputs(model, names, held), config) if names else nullcontext()
 
 
-def _run(session: Session | None, sample: Sample) -> dict[str, Any]:
+def _values(
+    session: Session | None, sample: Sample, names: Sequence[str], fed: Sequence[str]
+) -> dict[str, Any]:
+    made = {} if session is None else _run(session, sample, names)
+    return {**made, **{name: sample.feeds.get(name) for name in fed}}
+
+
+def _run(session: Session, sample: Sample, names: Sequence[str] | None = None) -> dict[str, Any]:
     try:
-        return {} if session is None else session.run(sample.feeds)
+        return session.run(sample.feeds, names)
     except InvalidInputError as error:
         found = f"sample {sample.item}: {error.found}"
         raise type(error)(found, error.wanted, error.todo) from error
-
-
-def _observe(
-    found: Mapping[str, Any],
-    observers: MutableMapping[str, TensorObserver],
-    skipped: MutableMapping[str, str],
-) -> None:
-    for name, value in found.items():
-        if not isinstance(value, np.ndarray | np.generic) or not _is_float(value.dtype):
-            skipped[name] = NOT_FLOAT
-            continue
-        if name not in observers:
-            observers[name] = TensorObserver()
-        observers[name].add(np.asarray(value))
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:

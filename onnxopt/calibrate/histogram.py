@@ -16,6 +16,7 @@ FloatArray = npt.NDArray[np.float32]
 _SIGN = 0x8000
 _HIGH_HALF = slice(1 if sys.byteorder == "little" else 0, None, 2)
 _CHUNK = 1 << 18  # elements counted at once: their 64-bit copy stays in the cache
+_FEW = 1 << 13  # elements up to which sorting is faster than counting into all bins
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,11 @@ class Histogram:
         return same_bins and np.array_equal(self.counts, other.counts)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the occupied bins."""
+        return int(self.bins.nbytes + self.counts.nbytes)
 
     @property
     def total(self) -> int:
@@ -72,6 +78,10 @@ class Histogram:
         return float(lower[place] + share * (upper[place] - lower[place]))
 
 
+NO_VALUES = Histogram(np.zeros(0, np.uint16), np.zeros(0, np.int64))
+"""The histogram of nothing."""
+
+
 class HistogramBuilder:
     """Counts values as they come; holds only the occupied range of bins of each sign."""
 
@@ -83,10 +93,19 @@ class HistogramBuilder:
         """Count finite values, float32 [n], contiguous."""
         for start in range(0, values.size, _CHUNK):
             chunk = values[start : start + _CHUNK]
+            if chunk.size <= _FEW:
+                self._add_few(chunk)
+                continue
             counts = np.bincount(chunk.view(np.uint16)[_HIGH_HALF])
             self._negative.add(counts[_SIGN:])
             end = _pattern(chunk.max()) + 1 if counts.size > _SIGN else counts.size
             self._positive.add(counts[:end])
+
+    def _add_few(self, chunk: FloatArray) -> None:
+        patterns, counts = np.unique(chunk.view(np.uint16)[_HIGH_HALF], return_counts=True)
+        start = int(np.searchsorted(patterns, _SIGN))
+        self._positive.add_occupied(patterns[:start], counts[:start])
+        self._negative.add_occupied(patterns[start:] - _SIGN, counts[start:])
 
     def build(self) -> Histogram:
         """The histogram of all values so far."""
@@ -112,6 +131,15 @@ class _Window:
         if first and counts[first]:
             self._make_room(first, counts.size)
             self._counts[first - self._first : counts.size - self._first] += counts[first:]
+
+    def add_occupied(self, patterns: npt.NDArray[np.uint16], counts: npt.NDArray[np.intp]) -> None:
+        """Add the counts of these patterns, which ascend."""
+        if patterns.size and not patterns[0]:
+            self._zeros += int(counts[0])
+            patterns, counts = patterns[1:], counts[1:]
+        if patterns.size:
+            self._make_room(int(patterns[0]), int(patterns[-1]) + 1)
+            self._counts[patterns.astype(np.intp) - self._first] += counts
 
     def _make_room(self, first: int, last: int) -> None:
         if not self._counts.size:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
-import numpy as np
-import numpy.typing as npt
+from onnxopt.calibrate.channels import ChannelStatistics
+from onnxopt.calibrate.detail import Detail
+from onnxopt.calibrate.histogram import NO_VALUES, Histogram
 
-from onnxopt.calibrate.histogram import Histogram, HistogramBuilder
+FEWEST_SAMPLES = 16
+"""With less than that, ranges depend on which samples they were."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,11 @@ class TensorStatistics:
         inf_count: Number of infinities.
         minimum: Least finite value, exact; +inf where there is none.
         maximum: Greatest finite value, exact; -inf where there is none.
-        histogram: Of the finite values, as float32.
+        histogram: Of the finite values, as float32; empty where it was not asked for.
+        extrema_samples: Number of samples with finite values.
+        minimum_sum: Sum of these samples' least values, exact.
+        maximum_sum: Sum of their greatest values, exact.
+        channels: Of each channel, where asked for.
     """
 
     dtype: str
@@ -35,6 +41,20 @@ class TensorStatistics:
     minimum: float
     maximum: float
     histogram: Histogram
+    extrema_samples: int = 0
+    minimum_sum: Fraction = Fraction(0)
+    maximum_sum: Fraction = Fraction(0)
+    channels: ChannelStatistics | None = None
+
+    @property
+    def has_histogram(self) -> bool:
+        """Whether the histogram counts all finite values."""
+        return self.histogram.total == self.count - self.nan_count - self.inf_count
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the histogram and the channels."""
+        return self.histogram.nbytes + (self.channels.nbytes if self.channels else 0)
 
     @property
     def is_finite(self) -> bool:
@@ -51,8 +71,21 @@ class TensorStatistics:
             inf_count=self.inf_count + other.inf_count,
             minimum=min(self.minimum, other.minimum),
             maximum=max(self.maximum, other.maximum),
-            histogram=self.histogram.merge(other.histogram),
+            histogram=self._merged_histogram(other),
+            extrema_samples=self.extrema_samples + other.extrema_samples,
+            minimum_sum=self.minimum_sum + other.minimum_sum,
+            maximum_sum=self.maximum_sum + other.maximum_sum,
+            channels=self._merged_channels(other),
         )
+
+    def _merged_histogram(self, other: TensorStatistics) -> Histogram:
+        if not (self.has_histogram and other.has_histogram):
+            return NO_VALUES
+        return self.histogram.merge(other.histogram)
+
+    def _merged_channels(self, other: TensorStatistics) -> ChannelStatistics | None:
+        a, b = self.channels, other.channels
+        return a.merge(b) if a is not None and b is not None and a.axis == b.axis else None
 
 
 @dataclass(frozen=True)
@@ -68,6 +101,53 @@ class Statistics:
     samples: int
     tensors: Mapping[str, TensorStatistics]
     skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all histograms (10 bytes an occupied bin) and channels (144 bytes each)."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What makes these statistics less than they should be, one sentence each."""
+        if self.samples >= FEWEST_SAMPLES:
+            return ()
+        plural = "" if self.samples == 1 else "s"
+        return (
+            f"calibrated on {self.samples} sample{plural}: ranges may be too narrow for other "
+            f"data, give at least {FEWEST_SAMPLES}",
+        )
+
+    def covers(self, detail: Detail) -> bool:
+        """Whether these statistics hold what is asked for."""
+        tensors = self.tensors.values()
+        if detail.histogram and not all(tensor.has_histogram for tensor in tensors):
+            return False
+        wanted = detail.channels.items()
+        return all(self._axis(name) == axis for name, axis in wanted if name in self.tensors)
+
+    def narrowed(self, detail: Detail) -> Statistics:
+        """These statistics without what is not asked for."""
+        tensors = {
+            name: replace(
+                tensor,
+                histogram=tensor.histogram if detail.histogram else NO_VALUES,
+                channels=tensor.channels if name in detail.channels else None,
+            )
+            for name, tensor in self.tensors.items()
+        }
+        return Statistics(self.samples, tensors, self.skipped)
+
+    @property
+    def detail(self) -> Detail:
+        """What these statistics hold."""
+        found = {name: self._axis(name) for name in self.tensors}
+        channels = {name: axis for name, axis in found.items() if axis is not None}
+        return Detail(all(t.has_histogram for t in self.tensors.values()), channels)
+
+    def _axis(self, name: str) -> int | None:
+        channels = self.tensors[name].channels
+        return None if channels is None else channels.axis
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -93,59 +173,3 @@ def merge(a: Statistics, b: Statistics) -> Statistics:
 def _merge_found(a: TensorStatistics | None, b: TensorStatistics | None) -> TensorStatistics:
     found = [part for part in (a, b) if part is not None]
     return found[0] if len(found) == 1 else found[0].merge(found[1])
-
-
-class TensorObserver:
-    """Sees one tensor sample by sample."""
-
-    def __init__(self) -> None:
-        self._dtype = ""
-        self._ranks: set[int] = set()
-        self._count = self._nans = self._infs = 0
-        self._minimum, self._maximum = math.inf, -math.inf
-        self._histogram = HistogramBuilder()
-
-    def add(self, array: npt.NDArray[np.floating]) -> None:
-        """Take in the tensor's value in one sample, of any float type and shape."""
-        self._dtype = max(self._dtype, array.dtype.name)
-        self._ranks.add(array.ndim)
-        self._count += array.size
-        values = np.ascontiguousarray(array).reshape(-1)
-        if not values.size:
-            return
-        low, high = float(values.min()), float(values.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            values = self._finite(values)
-            if not values.size:
-                return
-            low, high = float(values.min()), float(values.max())
-        # + 0.0 because min and max do not order -0.0 and 0.0
-        self._minimum = min(self._minimum, low) + 0.0
-        self._maximum = max(self._maximum, high) + 0.0
-        self._histogram.add(_as_float32(values))
-
-    def build(self) -> TensorStatistics:
-        """The statistics of all samples so far."""
-        return TensorStatistics(
-            self._dtype,
-            tuple(sorted(self._ranks)),
-            self._count,
-            self._nans,
-            self._infs,
-            self._minimum,
-            self._maximum,
-            self._histogram.build(),
-        )
-
-    def _finite(self, values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-        self._nans += int(np.isnan(values).sum())
-        self._infs += int(np.isinf(values).sum())
-        finite: npt.NDArray[np.floating] = values[np.isfinite(values)]
-        return finite
-
-
-def _as_float32(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    if values.dtype.name in ("float32", "float16", "bfloat16"):
-        return values.astype(np.float32, copy=False)
-    limit = float(np.finfo(np.float32).max)
-    return np.clip(values.astype(np.float64), -limit, limit).astype(np.float32)

@@ -8,7 +8,8 @@ import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,16 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.calibrate.histogram import Histogram
+from onnxopt.calibrate import sums
+from onnxopt.calibrate.channels import ChannelStatistics
+from onnxopt.calibrate.histogram import NO_VALUES, Histogram
 from onnxopt.calibrate.statistics import Statistics, TensorStatistics
 from onnxopt.data import Dataset
 from onnxopt.store import content_hash
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 512 * 1024 * 1024
 """All cached statistics together; the oldest go first."""
-_EMPTY_BINS = np.zeros(0, np.uint16)
-_EMPTY_COUNTS = np.zeros(0, np.int64)
+_NO_COUNTS = np.zeros(0, np.int64)
 
 
 def path_for(cache: Path, model: ir.Model, names: Sequence[str], dataset: Dataset) -> Path:
@@ -71,21 +73,32 @@ def read(path: Path) -> Statistics | None:
 
 def _save(statistics: Statistics, file: IO[bytes]) -> None:
     tensors = list(statistics.tensors.values())
+    channels = [tensor.channels for tensor in tensors]
+    known = [found for found in channels if found is not None]
     head = {
         "format": FORMAT,
         "samples": statistics.samples,
         "names": list(statistics.tensors),
         "kinds": [[tensor.dtype, tensor.ranks] for tensor in tensors],
+        "sums": [[str(tensor.minimum_sum), str(tensor.maximum_sum)] for tensor in tensors],
+        "channels": [None if found is None else [found.axis, found.lengths] for found in channels],
         "skipped": dict(statistics.skipped),
     }
+    integers = [[t.count, t.nan_count, t.inf_count, t.extrema_samples] for t in tensors]
     np.savez_compressed(
         file,
         head=np.frombuffer(json.dumps(head).encode(), np.uint8),
-        integers=np.array([[t.count, t.nan_count, t.inf_count] for t in tensors], np.int64),
+        integers=np.array(integers, np.int64),
         extrema=np.array([[t.minimum, t.maximum] for t in tensors], np.float64),
         sizes=np.array([t.histogram.bins.size for t in tensors], np.int64),
-        bins=np.concatenate([_EMPTY_BINS, *(t.histogram.bins for t in tensors)]),
-        counts=np.concatenate([_EMPTY_COUNTS, *(t.histogram.counts for t in tensors)]),
+        bins=np.concatenate([NO_VALUES.bins, *(t.histogram.bins for t in tensors)]),
+        counts=np.concatenate([NO_VALUES.counts, *(t.histogram.counts for t in tensors)]),
+        channel_sizes=np.array([0 if c is None else c.counts.size for c in channels], np.int64),
+        channel_counts=np.concatenate([_NO_COUNTS, *(c.counts for c in known)]),
+        channel_extrema=np.concatenate(
+            [np.zeros((0, 2)), *(np.stack([c.minimum, c.maximum], 1) for c in known)]
+        ),
+        channel_sums=np.concatenate([_NO_COUNTS.reshape(0, sums.LIMBS), *(c.limbs for c in known)]),
     )
 
 
@@ -93,20 +106,61 @@ def _parse(arrays: dict[str, npt.NDArray[Any]]) -> Statistics | None:
     head = json.loads(arrays["head"].tobytes())
     if head["format"] != FORMAT:
         return None
+    rows = zip(
+        head["kinds"],
+        head["sums"],
+        arrays["integers"],
+        arrays["extrema"],
+        _histograms(arrays),
+        _channels(arrays, head["channels"]),
+        strict=True,
+    )
+    tensors = [_tensor(*row) for row in rows]
+    named = dict(zip(head["names"], tensors, strict=True))
+    return Statistics(int(head["samples"]), named, dict(head["skipped"]))
+
+
+def _histograms(arrays: dict[str, npt.NDArray[Any]]) -> list[Histogram]:
     ends = np.cumsum(arrays["sizes"])
     bins, counts = np.split(arrays["bins"], ends)[:-1], np.split(arrays["counts"], ends)[:-1]
-    rows = zip(head["names"], head["kinds"], arrays["integers"], arrays["extrema"], strict=True)
-    tensors = {
-        name: _tensor(kind, integers, extrema, Histogram(b, c))
-        for (name, kind, integers, extrema), b, c in zip(rows, bins, counts, strict=True)
-    }
-    return Statistics(int(head["samples"]), tensors, dict(head["skipped"]))
+    return list(map(Histogram, bins, counts))
+
+
+def _channels(
+    arrays: dict[str, npt.NDArray[Any]], kinds: Sequence[Any]
+) -> Iterator[ChannelStatistics | None]:
+    ends = np.cumsum(arrays["channel_sizes"])
+    names = ("channel_counts", "channel_extrema", "channel_sums")
+    columns = [np.split(arrays[name], ends)[:-1] for name in names]
+    for kind, counts, extrema, limbs in zip(kinds, *columns, strict=True):
+        if kind is None:
+            yield None
+            continue
+        axis, lengths = kind
+        low, high = (np.ascontiguousarray(column) for column in extrema.T)
+        yield ChannelStatistics(int(axis), tuple(lengths), counts, low, high, limbs)
 
 
 def _tensor(
-    kind: list[Any], integers: npt.NDArray[Any], extrema: npt.NDArray[Any], histogram: Histogram
+    kind: list[Any],
+    total: list[str],
+    integers: npt.NDArray[Any],
+    extrema: npt.NDArray[Any],
+    histogram: Histogram,
+    channels: ChannelStatistics | None,
 ) -> TensorStatistics:
-    dtype, ranks = kind
-    count, nans, infs = map(int, integers)
-    low, high = map(float, extrema)
-    return TensorStatistics(dtype, tuple(ranks), count, nans, infs, low, high, histogram)
+    count, nans, infs, samples = map(int, integers)
+    return TensorStatistics(
+        dtype=kind[0],
+        ranks=tuple(kind[1]),
+        count=count,
+        nan_count=nans,
+        inf_count=infs,
+        minimum=float(extrema[0]),
+        maximum=float(extrema[1]),
+        histogram=histogram,
+        extrema_samples=samples,
+        minimum_sum=Fraction(total[0]),
+        maximum_sum=Fraction(total[1]),
+        channels=channels,
+    )

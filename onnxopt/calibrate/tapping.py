@@ -44,26 +44,32 @@ def plan_taps(model: ir.Model, names: Iterable[str]) -> TapPlan:
     return TapPlan(fed, computed, dict(sorted(skipped.items())))
 
 
-def with_outputs(model: ir.Model, names: Sequence[str]) -> ir.Model:
-    """A clone whose graph outputs are these tensors of its main graph and nothing else."""
+def with_outputs(model: ir.Model, names: Sequence[str], held: Sequence[str] = ()) -> ir.Model:
+    """A clone whose graph outputs are these tensors of its main graph, then the held ones' sizes.
+
+    A tensor that is held is not fused away, as if it were an output, but not given out: so that
+    the others have the same bits as if all were outputs.
+    """
     clone = model.clone()
     values = _values(clone)
     clone.graph.outputs[:] = [values[name] for name in names]
+    _add_sizes(clone, [values[name] for name in held])
     return clone
 
 
 def with_sizes(model: ir.Model, names: Sequence[str]) -> ir.Model:
     """A clone whose outputs are the element counts of these tensors, int64 [], in order."""
-    clone = model.clone()
-    values = _values(clone)
-    nodes = [ir.Node("", "Size", [values[name]], num_outputs=1) for name in names]
-    for node, name in zip(nodes, names, strict=True):
-        node.outputs[0].name = f"{name}/size"
+    return with_outputs(model, (), names)
+
+
+def _add_sizes(model: ir.Model, values: Sequence[ir.Value]) -> None:
+    for value in values:
+        node = ir.Node("", "Size", [value], num_outputs=1)
+        node.outputs[0].name = f"{value.name}/size"
         node.outputs[0].type = ir.TensorType(ir.DataType.INT64)
         node.outputs[0].shape = ir.Shape(())
-    clone.graph.extend(nodes)
-    clone.graph.outputs[:] = [node.outputs[0] for node in nodes]
-    return clone
+        model.graph.append(node)
+        model.graph.outputs.append(node.outputs[0])
 
 
 def declared_sizes(model: ir.Model, names: Sequence[str]) -> tuple[int, ...] | None:

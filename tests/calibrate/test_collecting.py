@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnxopt import store
-from onnxopt.calibrate import collect, collecting, merge, storage, tensor_sizes
+from onnxopt.calibrate import (
+    Detail,
+    Range,
+    RangeMethod,
+    Statistics,
+    collect,
+    collecting,
+    detail_for,
+    merge,
+    storage,
+    tensor_sizes,
+    value_range,
+)
 from onnxopt.data import Sample, in_memory
 from onnxopt.errors import DataError
 
@@ -27,6 +41,12 @@ g (float[1,2,H,W] x, int64[1] k) => (float[1,3,H,W] y)
     y = Sqrt(r)
 }
 """.replace("WEIGHT", WEIGHT)
+SQUARE = ", ".join(f"{v:.3f}" for v in np.random.default_rng(2).standard_normal(64))
+SCALED_NET = """
+<ir_version: 8, opset_import: ["" : 17]>
+g (float[1,8,9,9] x) => (float[1,8,9,9] y) <float[8,8,1,1] w = {SQUARE}, float k = {0.7}>
+{ a = Conv(x, w) b = Mul(a, k) c = Add(b, k) y = Conv(c, w) }
+""".replace("SQUARE", SQUARE)
 BRANCH = """
 <ir_version: 8, opset_import: ["" : 17]>
 g (float[2] x, bool p) => (float[2] y)
@@ -130,6 +150,125 @@ def test_a_sample_that_does_not_fit_is_named(net: ir.Model) -> None:
     bad = Sample({"x": np.ones((1, 5, 4, 4), np.float32), "k": np.array([1])}, None, "picture.png")
     with pytest.raises(DataError, match=r"picture\.png"):
         collect(net, ["c"], in_memory([bad]))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.permutations(range(6)), st.integers(1, 5))
+def test_extrema_and_channels_do_not_depend_on_order_either(order: list[int], cut: int) -> None:
+    model = store.from_text(CONV_NET)
+    feeds = samples(6)
+    what = Detail(histogram=False, channels={"c": 1, "x": 1})
+    whole = collect(model, ["y"], in_memory(feeds), what=what)
+    parts = (in_memory([feeds[i] for i in part]) for part in (order[:cut], order[cut:]))
+    shards = [collect(model, ["y"], part, what=what, threads=2) for part in parts]
+    assert merge(*shards) == merge(*shards[::-1]) == whole
+    assert list(whole) == ["c", "x", "y"]
+    assert not whole["c"].has_histogram
+
+
+def test_channels_are_those_of_the_model(net: ir.Model) -> None:
+    feeds = samples(3)
+    found = collect(net, ["y"], in_memory(feeds), what=Detail(channels={"x": 1, "c": 2, "k": 0}))
+    x = found["x"].channels
+    assert x is not None
+    values = [np.concatenate([feed["x"][0, i].ravel() for feed in feeds]) for i in (0, 1)]
+    assert x.maximum.tolist() == [value.max() for value in values]
+    assert x.means() == pytest.approx([value.mean(dtype=float) for value in values], rel=1e-12)
+    assert found["c"].channels is not None
+    assert not found["c"].channels.fits  # heights are ragged
+    assert found["y"].channels is None
+    assert "k" in found.skipped
+
+
+def test_methods_that_need_less_get_the_same_ranges(net: ir.Model) -> None:
+    data = in_memory(samples(4))
+    whole = collect(net, ["c", "y"], data)
+    for method in ("minmax", "average"):
+        part = collect(net, ["c", "y"], data, what=detail_for(method))
+        assert all(value_range(part[n], method) == value_range(whole[n], method) for n in part)
+        assert part.nbytes == 0 < whole.nbytes
+
+
+def test_the_average_is_over_samples(net: ir.Model) -> None:
+    feeds = samples(5)
+    found = value_range(collect(net, ["x"], in_memory(feeds))["x"], "average")
+    lows = [float(feed["x"].min()) for feed in feeds]
+    assert found.low == math.fsum(lows) / 5
+    assert found.high == math.fsum(float(feed["x"].max()) for feed in feeds) / 5
+
+
+def test_richer_statistics_serve_poorer_requests(net: ir.Model, tmp_path: Path) -> None:
+    data, seen = in_memory(samples(3)), []
+
+    def ask(what: Detail) -> Statistics:
+        return collect(
+            net, ["c", "x"], data, what=what, cache=tmp_path, progress=lambda *at: seen.append(at)
+        )
+
+    poor, middle = Detail(histogram=False), Detail(histogram=False, channels={"c": 1})
+    for what, runs in ((poor, 1), (middle, 2), (poor, 2), (Detail(), 3), (middle, 3), (poor, 3)):
+        assert ask(what) == collect(net, ["c", "x"], data, what=what)
+        assert len(seen) == 3 * runs
+    assert len(list(tmp_path.rglob("*.npz"))) == 1
+    assert ask(Detail(channels={"c": 0})) == collect(
+        net, ["c", "x"], data, what=Detail(channels={"c": 0})
+    )
+
+
+def test_few_samples_are_warned_of(net: ir.Model) -> None:
+    assert "3 samples" in collect(net, ["c"], in_memory(samples(3))).warnings[0]
+    assert not collect(net, ["c"], in_memory(samples(16))).warnings
+
+
+def test_not_finite_inputs_are_counted_and_the_ranges_stay_finite(net: ir.Model) -> None:
+    feeds = samples(2)
+    feeds[1]["x"][0, 0, 0, 0] = np.nan
+    feeds[1]["x"][0, 1, 0, 0] = np.inf
+    found = collect(net, ["c"], in_memory(feeds), what=Detail(channels={"x": 1, "c": 1}))
+    assert not found["x"].is_finite
+    assert (found["x"].nan_count, found["x"].inf_count) == (1, 1)
+    assert found["c"].nan_count > 0
+    assert not found["c"].is_finite
+    channels = found["x"].channels
+    assert channels is not None
+    assert channels.counts.tolist() == [feeds[0]["x"].size / 2 + feeds[1]["x"].size / 2 - 1] * 2
+    assert np.all(np.isfinite([channels.minimum, channels.maximum, channels.means()]))
+    for name in found:
+        for method in get_args(RangeMethod):
+            values = value_range(found[name], method)
+            assert math.isfinite(values.low)
+            assert math.isfinite(values.high)
+
+
+def test_constant_tensors_and_dead_channels(net: ir.Model) -> None:
+    feeds = [{"x": np.zeros((1, 2, 4, 4), np.float32), "k": np.array([3], np.int64)}] * 2
+    found = collect(net, ["x", "c"], in_memory(feeds), what=Detail(channels={"c": 1}))
+    assert found["x"].minimum == found["x"].maximum == 0
+    channels = found["c"].channels
+    assert channels is not None
+    assert channels.means().tolist() == [0.5, -0.25, 0.0]
+    assert (channels.minimum[2], channels.maximum[2]) == (0, 0)
+
+
+def test_tensors_without_elements_are_empty_not_an_error() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[N,2] x) => (float[N,2] y) { y = Neg(x) }'
+    )
+    feeds = [{"x": np.zeros((0, 2), np.float32)}]
+    found = collect(store.from_text(text), ["y"], in_memory(feeds), what=Detail(channels={"y": 1}))
+    assert (found["y"].count, found["y"].is_finite) == (0, False)
+    assert value_range(found["y"], "mse") == Range(0.0, 0.0)
+
+
+def test_groups_leave_the_fusions_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product that the runtime puts into a Conv rounds otherwise than one that is looked at."""
+    model = store.from_text(SCALED_NET)
+    rng = np.random.default_rng(0)
+    data = in_memory([{"x": rng.standard_normal((1, 8, 9, 9)).astype(np.float32)}])
+    names = ["a", "b", "c", "y"]
+    whole = collect(model, names, data)
+    monkeypatch.setattr(collecting, "_GROUP_ELEMENTS", 8 * 81)
+    assert collect(model, names, data) == whole
 
 
 def test_a_second_call_reads_the_cache(net: ir.Model, tmp_path: Path) -> None:

@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
+from typing import get_args
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from onnxopt.calibrate import Statistics, merge
-from onnxopt.calibrate.statistics import TensorObserver
+from onnxopt.calibrate import Detail, RangeMethod, Statistics, merge, value_range
+from onnxopt.calibrate.observing import TensorObserver
 
 ANY_FLOAT = st.floats(width=32)
 SAMPLES = st.lists(hnp.arrays(np.float32, st.integers(0, 9), elements=ANY_FLOAT), min_size=1)
 
 
-def statistics_of(samples: list[np.ndarray]) -> Statistics:
-    observer = TensorObserver()
+def statistics_of(samples: list[np.ndarray], *, histogram: bool = True) -> Statistics:
+    observer = TensorObserver(histogram=histogram, axis=0)
     for sample in samples:
         observer.add(sample)
     return Statistics(len(samples), {"t": observer.build()})
 
 
-@given(SAMPLES, st.data())
+@given(SAMPLES, st.booleans(), st.data())
 def test_permutations_and_splits_give_equal_statistics(
+    samples: list[np.ndarray], histogram: bool, data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(samples))
+    cut = data.draw(st.integers(0, len(samples)))
+    a, b = (statistics_of(part, histogram=histogram) for part in (order[:cut], order[cut:]))
+    whole = statistics_of(samples, histogram=histogram)
+    assert merge(a, b) == merge(b, a) == whole
+    assert math.copysign(1, whole["t"].minimum) == math.copysign(1, merge(b, a)["t"].minimum)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SAMPLES, st.data())
+def test_every_method_reads_the_same_range_from_any_order(
     samples: list[np.ndarray], data: st.DataObject
 ) -> None:
     order = data.draw(st.permutations(samples))
     cut = data.draw(st.integers(0, len(samples)))
-    a, b = statistics_of(order[:cut]), statistics_of(order[cut:])
+    shards = merge(statistics_of(order[cut:]), statistics_of(order[:cut]))
     whole = statistics_of(samples)
-    assert merge(a, b) == merge(b, a) == whole
-    assert math.copysign(1, whole["t"].minimum) == math.copysign(1, merge(b, a)["t"].minimum)
+    for method in get_args(RangeMethod):
+        assert value_range(shards["t"], method) == value_range(whole["t"], method)
+
+
+@given(SAMPLES, SAMPLES, SAMPLES)
+def test_merging_is_associative(
+    a: list[np.ndarray], b: list[np.ndarray], c: list[np.ndarray]
+) -> None:
+    x, y, z = statistics_of(a), statistics_of(b, histogram=False), statistics_of(c)
+    assert merge(merge(x, y), z) == merge(x, merge(y, z)) == merge(z, merge(y, x))
 
 
 @given(SAMPLES)
@@ -45,6 +68,9 @@ def test_counts_and_extrema_are_exact(samples: list[np.ndarray]) -> None:
     assert found.histogram.total == finite.size
     assert found.minimum == (finite.min() if finite.size else math.inf)
     assert found.maximum == (finite.max() if finite.size else -math.inf)
+    tops = [sample[np.isfinite(sample)] for sample in samples]
+    assert found.maximum_sum == sum(Fraction(float(part.max())) for part in tops if part.size)
+    assert found.extrema_samples == sum(part.size > 0 for part in tops)
     assert found.is_finite == (values.size > 0 and finite.size == values.size)
 
 
@@ -69,3 +95,28 @@ def test_merging_keeps_the_tensors_of_either_side() -> None:
     both = merge(a, b)
     assert both == merge(b, a)
     assert (list(both), both.skipped, both.samples) == (["x", "y"], {"z": "no"}, 3)
+
+
+def test_memory_is_declared() -> None:
+    found = statistics_of([np.array([1, 1, 2, -3], np.float32)])
+    assert found.nbytes == 3 * (2 + 8) + found["t"].channels.nbytes
+    assert statistics_of([np.zeros((), np.float32)], histogram=False).nbytes == 0
+
+
+def test_less_detail_is_a_part_of_more() -> None:
+    more = statistics_of([np.array([1, 2], np.float32)])
+    less = Detail(histogram=False)
+    assert more.detail == Detail(channels={"t": 0})
+    assert more.covers(less)
+    assert more.covers(Detail(channels={"t": 0, "nowhere": 1}))
+    assert not more.covers(Detail(channels={"t": 1}))
+    narrow = more.narrowed(less)
+    assert narrow["t"].channels is None and not narrow["t"].has_histogram
+    assert not narrow.covers(Detail())
+    assert (narrow["t"].minimum, narrow["t"].count) == (1, 2)
+
+
+def test_few_samples_are_warned_of() -> None:
+    few = Statistics(1, {})
+    assert few.warnings[0].startswith("calibrated on 1 sample: ")
+    assert not Statistics(16, {}).warnings
