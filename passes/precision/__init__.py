@@ -1,0 +1,1 @@
+"""Passes that change the float type a model computes in."""
