@@ -25,11 +25,12 @@ from onnxopt.progress import Progress, no_progress
 if TYPE_CHECKING:
     from onnxopt.calibrate import Statistics
     from onnxopt.data import Dataset
+    from onnxopt.metrics import Metric
     from onnxopt.targets import Target
 
 _WORD = "_recipe_word"
 
-__all__ = ["Context", "Exactness", "Need", "Note", "Pass", "StepResult"]
+__all__ = ["Context", "Exactness", "Goal", "Need", "Note", "Pass", "StepResult"]
 
 
 class Need(enum.Enum):
@@ -50,11 +51,14 @@ class Note:
         kind: ``applied`` or ``refused``.
         node: The node or value concerned, by its name in the model.
         reason: One sentence without the node's name.
+        figures: Numbers behind the reason, by name; ``replay`` is the step that does the same
+            again without measuring or searching.
     """
 
     kind: Literal["applied", "refused"]
     node: str
     reason: str
+    figures: Mapping[str, float | str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def applied(cls, node: ir.Node | ir.Value | str, reason: str) -> Self:
@@ -102,6 +106,29 @@ class StepResult:
         """Number of refusals."""
         return len(self.notes) - self.applied
 
+    @property
+    def replay(self) -> str:
+        """The step that does the same again: itself, or what its search has chosen."""
+        found = (note.figures.get("replay") for note in self.notes)
+        return str(next((step for step in found if step is not None), self.step))
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How much worse a lossy result may be than the original.
+
+    Attributes:
+        metric: Of the task; needs labels.
+        max_drop: The most the metric may lose, in its own unit; None for any loss.
+        max_error: The most the mean relative L2 error of the worst output may be; None for any.
+        samples: How many unseen samples the verdict will rest on; None where that is not known.
+    """
+
+    metric: Metric | None = None
+    max_drop: float | None = None
+    max_error: float | None = None
+    samples: int | None = None
+
 
 @dataclass(frozen=True)
 class Context:
@@ -111,6 +138,7 @@ class Context:
         target: The device the model is meant for.
         calibration: Samples for statistics; the final verdict never sees them.
         search: Samples for choices between variants.
+        goal: How much worse the result may be; None for a pass's own idea of that.
         teacher: The model as loaded.
         cache: Folder of the content-addressed cache; None caches nothing.
         seed: Of everything random.
@@ -121,6 +149,7 @@ class Context:
     target: Target | None = None
     calibration: Dataset | None = None
     search: Dataset | None = None
+    goal: Goal | None = None
     teacher: ir.Model | None = None
     cache: Path | None = None
     seed: int = 0
@@ -231,18 +260,17 @@ class Pass(ir.passes.InPlacePass):
     @classmethod
     def options_help(cls) -> str:
         """The options with their defaults, as one line."""
-        fields = dataclasses.fields(cls)
         return ", ".join(
-            f"{f.name}={literal.spell(f.default)}"
-            if f.default is not dataclasses.MISSING
-            else f.name
-            for f in fields
+            f.name
+            if (default := default_of(f)) is dataclasses.MISSING
+            else f"{f.name}={literal.spell(default)}"
+            for f in dataclasses.fields(cls)
         )
 
     def changed_options(self) -> dict[str, Any]:
         """The options that differ from their defaults."""
         fields = dataclasses.fields(self)
-        pairs = ((f.name, getattr(self, f.name), f.default) for f in fields)
+        pairs = ((f.name, getattr(self, f.name), default_of(f)) for f in fields)
         return {name: value for name, value, default in pairs if value != default}
 
     def __str__(self) -> str:
@@ -251,6 +279,12 @@ class Pass(ir.passes.InPlacePass):
             return self.name
         inner = ", ".join(f"{key}={literal.spell(value)}" for key, value in options.items())
         return f"{self.name}{{{inner}}}"
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """What an option is where it is not given; ``dataclasses.MISSING`` where it has to be."""
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _name_of(thing: ir.Node | ir.Value | str) -> str:

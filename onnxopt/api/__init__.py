@@ -8,7 +8,7 @@ from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
-from onnxopt.api.quantizing import QuantizeResult, quantize
+from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
 
@@ -27,6 +27,7 @@ __all__ = [
     "benchmark",
     "compare",
     "default_plan",
+    "default_quantize",
     "deliver",
     "held_out",
     "inspect",

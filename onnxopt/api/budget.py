@@ -5,6 +5,7 @@ from __future__ import annotations
 from onnxopt.api.options import Budget
 from onnxopt.comparing import Comparison, Criteria
 from onnxopt.metrics import Verdict, judge, metric
+from onnxopt.transform import Goal
 
 
 def criteria_of(budget: Budget, seed: int) -> Criteria:
@@ -12,6 +13,13 @@ def criteria_of(budget: Budget, seed: int) -> Criteria:
     if budget.metric is None:
         return Criteria(limit=budget.error_limit, seed=seed)
     return Criteria(metric=metric(budget.metric), limit=budget.max_drop, seed=seed)
+
+
+def goal_of(budget: Budget, samples: int | None = None) -> Goal:
+    """What lossy passes are to work towards, for a verdict on so many samples."""
+    if budget.metric is None or budget.max_drop is None:
+        return Goal(max_error=budget.error_limit, samples=samples)
+    return Goal(metric(budget.metric), budget.max_drop, budget.error_limit, samples)
 
 
 def verdicts(comparison: Comparison, budget: Budget) -> list[tuple[str, Verdict]]:

@@ -9,8 +9,15 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxopt import pipeline, store
-from onnxopt.api.budget import allows, criteria_of
+from onnxopt import store
+from onnxopt.api.crafting import (
+    exact_part,
+    float_part,
+    held_out_comparison,
+    lossy_part,
+    replayed,
+    with_goal,
+)
 from onnxopt.api.optimizing import step_json
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import (
@@ -23,9 +30,8 @@ from onnxopt.api.packaging import (
     versions,
 )
 from onnxopt.api.quantizing import DEFAULT_QUANTIZE
-from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.comparing import Comparison, compare
+from onnxopt.comparing import Comparison
 from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer
@@ -129,7 +135,7 @@ class DeliverPlan:
 
 
 def default_plan() -> DeliverPlan:
-    """Static int8 beside the exact model."""
+    """int8, as much as the budget allows, beside the exact model."""
     return DeliverPlan({"int8": DEFAULT_QUANTIZE}, BenchmarkConfig())
 
 
@@ -179,7 +185,7 @@ def deliver(
     folder = Path(output)
     check_destination(folder, force=force)
     budget, plan = budget or Budget(), plan or default_plan()
-    bench = Workbench.open(model, data, options or RunOptions())
+    bench = with_goal(Workbench.open(model, data, options or RunOptions()), budget)
     if bench.data is None or not len(bench.data.test):
         raise DataError("there are no held-out samples to compare with")
     made = _make(bench, plan, budget, observer)
@@ -202,19 +208,17 @@ def _make(
     bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
 ) -> list[_Made]:
     original = _Made(AS_SHIPPED, bench.model, Recipe(()), ())
-    best = pipeline.run(bench.model, bench.exact_float, bench.context, observer)
-    if bench.options.verify:
-        verify_result(bench, bench.model, best)
-    verified = _judged(bench, budget, _Made(EXACT, best.model, best.recipe, best.results))
+    exact, _ = exact_part(bench, observer)
+    best = float_part(bench, exact, observer)
+    whole, steps = exact.recipe.then(best.recipe), exact.results + best.results
+    verified = _judged(bench, budget, _Made(EXACT, best.model, whole, steps))
     made = [original, replace(verified, fits=True, verdict=_exact_verdict(bench))]
-    exact = pipeline.run(bench.model, bench.exact, bench.context)
     for name, recipe in plan.recipes.items():
-        result = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
-        if bench.options.verify:
-            verify_result(bench, exact.model, result)
-        whole = exact.recipe.then(result.recipe)
-        steps = exact.results + result.results
-        made.append(_judged(bench, budget, _Made(name, result.model, whole, steps)))
+        lossy = lossy_part(bench, exact, bench.recipe(recipe), budget, observer)
+        whole = exact.recipe.then(replayed(lossy.result))
+        steps = exact.results + lossy.result.results
+        model, found = lossy.result.model, lossy.comparison
+        made.append(_Made(name, model, whole, steps, found, lossy.fits, lossy.why))
     return made
 
 
@@ -223,18 +227,7 @@ def _exact_verdict(bench: Workbench) -> str:
 
 
 def _judged(bench: Workbench, budget: Budget, made: _Made) -> _Made:
-    if bench.data is None:
-        raise DataError("there are no held-out samples to compare with")
-    comparison = compare(
-        bench.model,
-        made.model,
-        bench.data.test,
-        criteria_of(budget, bench.options.seed),
-        config=replace(bench.session, spinning=False),
-        progress=bench.options.progress,
-    )
-    fits, why = allows(comparison, budget)
-    return replace(made, comparison=comparison, fits=fits, verdict=why)
+    return replace(made, comparison=held_out_comparison(bench, made.model, budget))
 
 
 def _delivered(made: _Made, measurement: Measurement, ratio: Ratio | None) -> Delivered:

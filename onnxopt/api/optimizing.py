@@ -19,7 +19,7 @@ from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkResult, Candidate, benchmark
-from onnxopt.transform import StepResult
+from onnxopt.transform import Note, StepResult
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
 
@@ -136,5 +136,10 @@ def step_json(step: StepResult) -> dict[str, Any]:
         "refused": step.refused,
         "nodes": [step.before.nodes, step.after.nodes],
         "weight_bytes": [step.before.weight_bytes, step.after.weight_bytes],
-        "notes": [asdict(note) for note in step.notes],
+        "notes": [_note_json(note) for note in step.notes],
     }
+
+
+def _note_json(note: Note) -> dict[str, Any]:
+    document = asdict(note)
+    return document if note.figures else {k: v for k, v in document.items() if k != "figures"}

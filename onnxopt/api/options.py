@@ -58,12 +58,19 @@ class Budget:
             default applies where neither this nor ``max_drop`` is given.
         accept_undecided: Whether a loss whose mean is inside the budget, but whose interval is
             not, will do.
+        int8_anyway: Whether int8 ships even where it misses the budget or is slower than float.
     """
 
     metric: str | None = None
     max_drop: float | None = None
     max_error: float | None = None
     accept_undecided: bool = False
+    int8_anyway: bool = False
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether there is a limit that somebody asked for."""
+        return self.max_drop is not None or self.max_error is not None
 
     def __post_init__(self) -> None:
         if self.max_drop is not None and self.metric is None:

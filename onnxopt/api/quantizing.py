@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import onnx_ir as ir
 
-from onnxopt import pipeline, store
-from onnxopt.api.budget import allows, criteria_of
+from onnxopt import store
+from onnxopt.api.crafting import exact_part, float_part, lossy_part, replayed, with_goal
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
-from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
-from onnxopt.comparing import Comparison, Equivalence, compare
+from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
@@ -22,7 +21,20 @@ from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import StepResult
 
 QuantizeVerdict = Literal["int8", "kept-float"]
-DEFAULT_QUANTIZE = "quantize-static"
+
+
+def default_quantize(method: str = "auto") -> str:
+    """The quantizing steps of the verbs where none are given.
+
+    Args:
+        method: How ranges are read from the statistics.
+    """
+    option = "" if method == "auto" else f"{{method={method}}}"
+    return f"quantize-dynamic{{op_types=[LSTM]}} | quantize-mixed{option}"
+
+
+DEFAULT_QUANTIZE = default_quantize()
+_TOP_ROWS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,17 +44,20 @@ class QuantizeResult:
     Attributes:
         model: What ships.
         verdict: ``int8``, or ``kept-float`` where int8 misses the budget or is not faster.
+        fits: Whether what ships is inside the budget, and faster where that was measured.
         why: The reason in a sentence.
         exact: What the exact passes did before.
         quantized: What the quantizing passes did.
         equivalence: The evidence that the exact passes changed nothing.
         comparison: The quantized model against the original, on held-out samples.
-        benchmark: Original and quantized model timed; None where it was not asked for.
+        benchmark: The exact float model and the quantized one timed side by side; None where it
+            was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
     """
 
     model: ir.Model
     verdict: QuantizeVerdict
+    fits: bool
     why: str
     exact: PipelineResult
     quantized: PipelineResult
@@ -58,15 +73,49 @@ class QuantizeResult:
 
     @property
     def recipe(self) -> Recipe:
-        """The whole recipe, spelled in full."""
-        return self.exact.recipe.then(self.quantized.recipe)
+        """The whole recipe, spelled in full: replaying it needs no search."""
+        return self.exact.recipe.then(replayed(self.quantized))
+
+    @property
+    def integers(self) -> int:
+        """How many nodes were put into integers."""
+        notes = (note for step in self.quantized.results for note in step.notes)
+        return sum(note.kind == "applied" and "replay" not in note.figures for note in notes)
+
+    @property
+    def sensitivities(self) -> tuple[dict[str, Any], ...]:
+        """What the outputs' error owes to each node in integers, the most first.
+
+        Rows of ``node``, ``error`` (relative L2, the rest in float), ``gain_us`` (what integers
+        save by the target's figures) and ``integers`` (whether it is in integers); empty where
+        nothing had to be measured.
+        """
+        notes = [note for step in self.quantized.results for note in step.notes]
+        rows = [
+            {"node": note.node, **note.figures, "integers": note.kind == "applied"}
+            for note in notes
+            if "error" in note.figures
+        ]
+        return tuple(sorted(rows, key=lambda row: -float(row["error"])))
+
+    @property
+    def summary(self) -> str:
+        """One line: how much is in integers and what limits it."""
+        notes = [note for step in self.quantized.results for note in step.notes]
+        found = next((note.reason for note in notes if "replay" in note.figures), None)
+        if found is not None:
+            return found.split("; again")[0]
+        return f"{self.integers} nodes are in integers"
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain values, models left out."""
         return {
             "verdict": self.verdict,
+            "fits": self.fits,
             "why": self.why,
+            "summary": self.summary,
             "recipe": str(self.recipe),
+            "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],
             "remarks": [*self.exact.remarks, *self.quantized.remarks],
             "equivalence": self.equivalence.to_json() if self.equivalence else None,
@@ -102,51 +151,55 @@ def quantize(
         OnnxoptError: The model, data, recipe or target cannot be used.
     """
     budget = budget or Budget()
-    bench = Workbench.open(model, data, options or RunOptions())
-    criteria = criteria_of(budget, bench.options.seed)
+    bench = with_goal(Workbench.open(model, data, options or RunOptions(measure=True)), budget)
+    _check_data(bench)
+    exact, equivalence = exact_part(bench, observer)
+    floated = float_part(bench, exact, observer)
+    lossy = lossy_part(bench, exact, bench.recipe(recipe), budget, observer)
+    quantized, fits, why = lossy.result, lossy.fits, lossy.why
+    if not quantized.changed:
+        fits, why = False, _why_nothing(quantized)
+    timing = None
+    if bench.options.measure and quantized.changed and (fits or budget.int8_anyway):
+        pair = {"the exact float model": floated.model, "int8": quantized.model}
+        timing = time_both(bench, pair)
+        if fits and not timing.ratios[0].is_faster:
+            fits, why = False, _why_slow(timing)
+    int8 = quantized.changed and (fits or budget.int8_anyway)
+    ships = quantized.model if int8 else floated.model
+    saved = store.save(ships, Path(output)) if output is not None else None
+    return QuantizeResult(
+        model=ships,
+        verdict="int8" if int8 else "kept-float",
+        fits=fits or not int8,
+        why=why,
+        exact=exact,
+        quantized=quantized,
+        equivalence=equivalence,
+        comparison=lossy.comparison,
+        benchmark=timing,
+        saved=saved,
+    )
+
+
+def _check_data(bench: Workbench) -> None:
     parts = bench.data
     if parts is None or not len(parts.calibration) or not len(parts.test):
         raise DataError("too little data to quantize", "samples to calibrate and to compare with")
-    exact = pipeline.run(bench.model, bench.exact, bench.context, observer)
-    equivalence = verify_result(bench, bench.model, exact) if bench.options.verify else None
-    quantized = pipeline.run(exact.model, bench.recipe(recipe), bench.context, observer)
-    if bench.options.verify:
-        verify_result(bench, exact.model, quantized)
-    comparison = compare(
-        bench.model,
-        quantized.model,
-        parts.test,
-        criteria,
-        config=replace(bench.session, spinning=False),
-        progress=bench.options.progress,
-    )
-    fits, why = allows(comparison, budget)
-    if not quantized.changed:
-        fits, why = False, "no quantizing step found anything worth its while"
-    timing = None
-    if fits and bench.options.measure:
-        pair = {"the exact float model": _float_model(bench), "int8": quantized.model}
-        timing = time_both(bench, pair)
-        ratio = timing.ratios[0]
-        if not ratio.is_faster:
-            fits, why = (
-                False,
-                (
-                    f"int8 runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
-                    "the speed of the exact float model"
-                ),
-            )
-    ships = quantized.model if fits else _float_model(bench)
-    saved = store.save(ships, Path(output)) if output is not None else None
-    verdict: QuantizeVerdict = "int8" if fits else "kept-float"
-    return QuantizeResult(
-        ships, verdict, why, exact, quantized, equivalence, comparison, timing, saved
-    )
 
 
-def _float_model(bench: Workbench) -> ir.Model:
-    """What ships where int8 does not: all that is exact, verified."""
-    result = pipeline.run(bench.model, bench.exact_float, bench.context)
-    if bench.options.verify:
-        verify_result(bench, bench.model, result)
-    return result.model
+def _why_nothing(quantized: PipelineResult) -> str:
+    """The passes' own last word, where they have one."""
+    notes = [note for step in quantized.results for note in step.notes]
+    about_all = [
+        note.reason for note in notes if note.node == (quantized.model.graph.name or "model")
+    ]
+    return about_all[-1] if about_all else "no quantizing step found anything worth its while"
+
+
+def _why_slow(timing: BenchmarkResult) -> str:
+    ratio = timing.ratios[0]
+    return (
+        f"int8 runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
+        "the speed of the exact float model"
+    )

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxopt.cli.options import (
+    bake_dim_option,
     check_output,
-    dim_option,
+    keep_inputs_option,
     max_drop_option,
     max_error_option,
     metric_option,
     output_option,
     parse_drop,
     run_options,
+    set_option,
+    specialization,
     target_option,
 )
 from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
-from onnxopt.errors import UsageError
+from onnxopt.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
     from onnxopt.api import QuantizeResult
@@ -34,17 +37,24 @@ if TYPE_CHECKING:
 @click.option("--test-data", help="Other samples to compare on; --data then only calibrates.")
 @click.option(
     "--method",
-    type=click.Choice(["minmax", "percentile"]),
-    help="How ranges are read from the statistics; minmax by default.",
+    type=click.Choice(["auto", "minmax", "average", "percentile", "entropy", "mse"]),
+    help="How ranges are read from the statistics; by default the best of them for each tensor.",
 )
-@click.option("--recipe", help="Quantizing steps; quantize-static{method=…} by default.")
+@click.option("--recipe", help="Quantizing steps; by default LSTMs dynamic, then quantize-mixed.")
 @target_option
-@dim_option
+@bake_dim_option
+@set_option
+@keep_inputs_option
 @metric_option
 @max_drop_option
 @max_error_option
 @click.option("--accept-undecided", is_flag=True, help="A mean inside the budget will do.")
-@click.option("--measure", is_flag=True, help="Time float and int8, keep the faster.")
+@click.option(
+    "--int8-anyway", is_flag=True, help="Write int8 even where it misses the budget or is slower."
+)
+@click.option(
+    "--measure/--no-measure", default=True, help="Time float and int8, keep the faster (default)."
+)
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
 @with_settings(*WRITES)
 @with_reading
@@ -58,28 +68,39 @@ def command(
     recipe: str | None,
     target: str,
     dims: tuple[str, ...],
+    inputs: tuple[str, ...],
+    keep_inputs: bool,
     metric: str | None,
     max_drop: str | None,
     max_error: float | None,
     accept_undecided: bool,
+    int8_anyway: bool,
     measure: bool,
     no_verify: bool,
     reading: DataOptions,
 ) -> None:
-    """Quantize MODEL to int8, compare it on held-out samples, and write what fits the budget."""
+    """Quantize MODEL to int8 as far as the budget allows, and write the best that does.
+
+    Nodes whose integers cost most accuracy stay in float. The result is compared with MODEL on
+    held-out samples and timed beside the exact float model, which is what is written where int8
+    misses the budget or is not faster. --force only replaces an existing file.
+    """
     from onnxopt import api
     from onnxopt.cli.watch import watching
 
     if method and recipe:
         raise UsageError("--method next to --recipe", "one or the other")
     destination = check_output(settings, output)
-    budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided)
+    built_in, sizes = specialization(dims, inputs, keep_inputs)
+    steps = recipe or api.default_quantize(method or "auto")
+    budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided, int8_anyway)
     with watching(settings, f"quantizing {model}") as watch:
         options = run_options(
             settings,
             watch.progress,
             target,
-            dims,
+            sizes=sizes,
+            specialize=built_in,
             verify=not no_verify,
             measure=measure,
             reading=reading,
@@ -88,13 +109,17 @@ def command(
             model,
             destination,
             data=api.held_out(model, data, test_data, options),
-            recipe=recipe or f"quantize-static{{method={method or 'minmax'}}}",
+            recipe=steps,
             budget=budget,
             options=options,
             observer=watch,
         )
     _print(settings, result)
     settings.emit(result.to_json())
+    if budget.is_stated and not result.fits:
+        raise BudgetError(
+            f"{output} misses the budget: {result.why}", todo="leave out --int8-anyway"
+        )
 
 
 def _print(settings: Settings, result: QuantizeResult) -> None:
@@ -102,6 +127,7 @@ def _print(settings: Settings, result: QuantizeResult) -> None:
 
     for line in describe_comparison(result.comparison):
         settings.say(line)
+    settings.say(result.summary)
     settings.say(f"verdict: {result.verdict} ({result.why})")
     verified = str(result.equivalence) if result.equivalence else "not verified"
     settings.say(f"exact part: {verified}")

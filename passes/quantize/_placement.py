@@ -28,14 +28,25 @@ def tensor_names(units: Iterable[Unit]) -> tuple[str, ...]:
     return tuple(value.name or "" for value in values_of(units))
 
 
-def gain_ns(unit: Unit, sizes: Sizes) -> float:
-    """Nanoseconds that a unit saves by integers when its neighbours have them too."""
-    elements = sum(sizes.get(out.name or "", 0.0) for out in unit.outputs)
+def macs(unit: Unit, sizes: Sizes) -> float:
+    """Multiply-accumulates of a unit on one sample; 0 where it has no weight."""
     dims = weight_dims(unit)
     products = math.prod(dims) / dims[output_axis(unit.node)] if dims and all(dims) else 0.0
+    return _elements(unit, sizes) * products
+
+
+def gain_ns(unit: Unit, sizes: Sizes) -> float:
+    """Nanoseconds that a unit saves by integers when its neighbours have them too."""
+    dims = weight_dims(unit)
     return unit.kernel.gain.of(
-        elements=elements, macs=elements * products, weights=math.prod(dims) if dims else 0
+        elements=_elements(unit, sizes),
+        macs=macs(unit, sizes),
+        weights=math.prod(dims) if dims else 0,
     )
+
+
+def _elements(unit: Unit, sizes: Sizes) -> float:
+    return sum(sizes.get(out.name or "", 0.0) for out in unit.outputs)
 
 
 def place(

@@ -56,8 +56,8 @@ class Rewriter:
         self._ranges = dict(ranges)
         self._statistics = statistics
         self._lines = {unit.node for unit in chosen if unit.kernel.shares_codes}
-        self._readers = _integer_readers(chosen)
-        self._bounds = _bounds(chosen, self._readers)
+        self._readers = integer_readers(chosen)
+        self._bounds = readable_bounds(chosen, self._readers)
         self._quantized: dict[ir.Value, Quantized] = {}
         self._weights: dict[tuple[ir.Value | None, bytes], ir.Value] = {}
         for unit in chosen:
@@ -145,8 +145,8 @@ class Rewriter:
 
     def _parameters(self, unit: Unit, activation: Encoding) -> None:
         node, axis = unit.node, output_axis(unit.node)
-        weight = _float_constant(node, 1)
-        bias = _float_constant(node, _BIAS) if _has_bias(node) else None
+        weight = float_constant(node, 1)
+        bias = float_constant(node, _BIAS) if _has_bias(node) else None
         least = 0.0 if bias is None else least_weight_scales(bias.reshape(-1), activation)
         scales = weight_scales(weight, axis, self._scheme, least)
         self._weight(node, weight, axis % weight.ndim, scales)
@@ -188,7 +188,8 @@ class Rewriter:
         return bound is not None and (found.low < bound.low or found.high > bound.high)
 
 
-def _integer_readers(chosen: Sequence[Unit]) -> dict[ir.Value, list[Unit]]:
+def integer_readers(chosen: Sequence[Unit]) -> dict[ir.Value, list[Unit]]:
+    """The chosen units that read each activation."""
     readers: dict[ir.Value, list[Unit]] = {}
     for unit in chosen:
         for value in unit.inputs:
@@ -196,17 +197,23 @@ def _integer_readers(chosen: Sequence[Unit]) -> dict[ir.Value, list[Unit]]:
     return readers
 
 
-def _bounds(
+def readable_bounds(
     chosen: Sequence[Unit], readers: Mapping[ir.Value, Sequence[Unit]]
 ) -> dict[ir.Value, Range]:
-    """The part of a tensor's range that any of its readers can tell apart, where less than all."""
+    """The part of a tensor's range that any of its readers can tell apart, where less than all.
+
+    Of a tensor made in float only the integer readers count: the others read the tensor itself.
+    """
     made = {out for unit in chosen for out in unit.outputs}
     bounds: dict[ir.Value, Range] = {}
-    for value, units in readers.items():
-        others = len(value.uses()) > len(units) or value.is_graph_output()
-        if (value in made and others) or not all(is_hard(unit.node) for unit in units):
+    for value in dict.fromkeys([*readers, *made]):
+        if value in made and value.is_graph_output():
             continue
-        found = [readable_range(unit.node) for unit in units]
+        uses = [use.node for use in value.uses()]
+        nodes = uses if value in made else [unit.node for unit in readers[value]]
+        if not nodes or not all(map(is_hard, nodes)):
+            continue
+        found = [readable_range(node) for node in nodes]
         bounds[value] = Range(min(r.low for r in found), max(r.high for r in found))
     return bounds
 
@@ -215,7 +222,8 @@ def _has_bias(node: ir.Node) -> bool:
     return len(node.inputs) > _BIAS and is_constant(node.inputs[_BIAS])
 
 
-def _float_constant(node: ir.Node, place: int) -> npt.NDArray[np.floating]:
+def float_constant(node: ir.Node, place: int) -> npt.NDArray[np.floating]:
+    """A constant input of a node, as float32."""
     array = constant(node.inputs[place])
     if array is None:
         raise ValueError(f"input {place} of {node.name} is not constant")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import cached_property
 
 import onnx_ir as ir
 
@@ -12,6 +14,27 @@ from onnxopt.graph import all_nodes, label
 from onnxopt.targets import Target
 from onnxopt.transform import Note
 from onnxopt_passes.quantize._units import Unit, find_units
+
+
+class Names:
+    """Node names as the user wrote them: a name itself, or a pattern with ``*`` and ``?``."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = tuple(dict.fromkeys(patterns))
+        self._exact = frozenset(self._patterns)
+        wild = (translate(pattern) for pattern in self._patterns if set(pattern) & set("*?["))
+        self._wild = re.compile("|".join(wild) or r"(?!)")
+
+    def __contains__(self, node: ir.Node) -> bool:
+        name = label(node)
+        return name in self._exact or self._wild.match(name) is not None
+
+    def unused(self, nodes: Iterable[ir.Node]) -> Iterator[str]:
+        """The names and patterns that fit none of these nodes."""
+        names = {label(node) for node in nodes}
+        for pattern in self._patterns:
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
+                yield pattern
 
 
 @dataclass(frozen=True)
@@ -26,9 +49,10 @@ class Wanted:
     op_types: tuple[str, ...]
     skip: tuple[str, ...]
 
-    def skips(self, node: ir.Node) -> bool:
-        """Whether a node is to stay in float."""
-        return any(fnmatchcase(label(node), pattern) for pattern in self.skip)
+    @cached_property
+    def skipped(self) -> Names:
+        """The nodes to leave in float."""
+        return Names(self.skip)
 
 
 def candidates(
@@ -39,7 +63,7 @@ def candidates(
     for thing in find_units(model, target):
         if isinstance(thing, Note):
             yield thing
-        elif wanted.skips(thing.node):
+        elif thing.node in wanted.skipped:
             yield Note.refused(thing.node, "left in float as asked")
         elif not wanted.op_types or thing.node.op_type in wanted.op_types:
             found.append(thing)
@@ -63,10 +87,8 @@ def gaps(chosen: Sequence[Unit], target: Target) -> Iterator[Note]:
 
 
 def _without_effect(model: ir.Model, target: Target, wanted: Wanted) -> Iterator[Note]:
-    names = [label(node) for node in model.graph]
-    for pattern in wanted.skip:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            yield Note.refused(pattern, "no node has a name like this")
+    for pattern in wanted.skipped.unused(model.graph):
+        yield Note.refused(pattern, "no node has a name like this")
     for op_type in wanted.op_types:
         if not target.rows(op_type):
             yield Note.refused(op_type, f"{target.name} has no integer kernel for this op")

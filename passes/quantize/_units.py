@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -39,6 +39,16 @@ class Unit:
         """What leaves it, after the absorbed function."""
         node = self.absorbed or self.node
         return tuple(out for out in node.outputs if out.uses() or out.is_graph_output())
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """The node and what it absorbs."""
+        return (self.node,) if self.absorbed is None else (self.node, self.absorbed)
+
+    @property
+    def repeats_codes(self) -> bool:
+        """Whether its output has the codes of its input, perhaps read otherwise: no new noise."""
+        return self.kernel.shares_scale or self.kernel.shares_codes
 
     @property
     def weight(self) -> ir.Value | None:
@@ -89,6 +99,16 @@ def _starts_at_zero(node: ir.Node) -> bool:
 
 def _is_dequantized(value: ir.Value) -> bool:
     return is_op(value.producer(), "DequantizeLinear")
+
+
+def owners_of(units: Iterable[Unit]) -> dict[ir.Node, Unit]:
+    """Which unit a node belongs to."""
+    return {node: unit for unit in units for node in unit.nodes}
+
+
+def values_of(units: Iterable[Unit]) -> tuple[ir.Value, ...]:
+    """The activations that units read or write, in graph order."""
+    return tuple(dict.fromkeys(v for unit in units for v in (*unit.inputs, *unit.outputs)))
 
 
 def output_axis(node: ir.Node) -> int:

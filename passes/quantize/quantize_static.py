@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import onnx_ir as ir
 
-from onnxopt.calibrate import Range, RangeMethod, Statistics, tensor_sizes, value_range
-from onnxopt.errors import DataError, UsageError
 from onnxopt.exactness import Exactness
 from onnxopt.graph import opset
 from onnxopt.targets import Int8Scheme, Target
 from onnxopt.transform import Context, Need, Note, Pass
-from onnxopt_passes.fuse.recognize_hard_swish import RecognizeHardSwish
-from onnxopt_passes.quantize._calibrated import calibrated_values, fitting, output_rank
-from onnxopt_passes.quantize._float_outputs import leaves_float
+from onnxopt_passes.quantize._calibrated import calibrated_values, fitting
 from onnxopt_passes.quantize._placement import Sizes, gain_ns, place, tensor_names
-from onnxopt_passes.quantize._rewriting import Rewriter
-from onnxopt_passes.quantize._selection import Wanted, candidates, gaps
+from onnxopt_passes.quantize._ranges import Method, ranges_of
+from onnxopt_passes.quantize._selection import Names, Wanted, candidates
+from onnxopt_passes.quantize._static import (
+    LEAST_OPSET,
+    exhaust,
+    quantize_units,
+    raised,
+    scheme_of,
+    sizes_of,
+)
 from onnxopt_passes.quantize._units import Unit
-from onnxopt_passes.simplify.raise_opset import RaiseOpset
-
-_OPSET = 14  # 13 gave DequantizeLinear its axis, 14 brought HardSwish
 
 
 @dataclass(frozen=True)
@@ -42,47 +43,51 @@ class QuantizeStatic(Pass):
     graph outputs see; a tensor made in float keeps its name and gets a copy ``<name>/dq``.
 
     Attributes:
-        method: How a range follows from the values seen.
+        method: How a range follows from the values seen; ``auto`` takes for each tensor the one
+            with the least expected error.
         percentile: For ``method=percentile``: the share kept, in percent.
         skip: Nodes to leave in float, by name (``*`` and ``?`` allowed).
         op_types: Ops to quantize; empty for every op with an integer kernel.
         placement: ``gain`` for the fastest choice, ``all`` for every node with an integer kernel.
+        only: Exactly these nodes, by name, of those with an integer kernel; empty for what
+            ``placement`` says. It is how a choice that was searched for is replayed.
     """
 
     exactness: ClassVar[Exactness] = Exactness.LOSSY
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DATA, Need.TARGET})
 
-    method: RangeMethod = "minmax"
+    method: Method = "minmax"
     percentile: float = 99.99
     skip: tuple[str, ...] = ()
     op_types: tuple[str, ...] = ()
     placement: Literal["gain", "all"] = "gain"
+    only: tuple[str, ...] = ()
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Quantize the model's main graph."""
-        target = context.target
-        if target is None:
-            raise UsageError(f"{self.name} was given no target", "a target", "give one by --target")
-        if target.int8 is None:
+        target, scheme = scheme_of(context, self.name)
+        if scheme is None:
             yield Note.refused(model.graph.name or "model", f"{target.name} has no int8 scheme")
             return
-        if opset(model) < _OPSET:
-            notes, chosen = _exhaust(self._chosen(model, target, target.int8, context))
-            yield from _raised(model, context) if chosen else notes
-            if opset(model) < _OPSET:
+        if opset(model) < LEAST_OPSET:
+            notes, chosen = exhaust(self._chosen(model, target, scheme, context))
+            yield from raised(model, context) if chosen else notes
+            if opset(model) < LEAST_OPSET:
                 return
-        chosen = yield from self._chosen(model, target, target.int8, context)
+        chosen = yield from self._chosen(model, target, scheme, context)
         if chosen:
-            yield from self._quantized(model, chosen, target, target.int8, context)
+            yield from self._quantized(model, chosen, target, scheme, context)
 
     def _chosen(
         self, model: ir.Model, target: Target, scheme: Int8Scheme, context: Context
     ) -> Generator[Note, None, list[Unit]]:
         """The units to compute in integers, if the data allows."""
         found = yield from candidates(model, target, Wanted(self.op_types, self.skip))
+        if self.only:
+            return (yield from _named(found, self.only))
         if self.placement == "all" or not found:
             return found
-        return (yield from _paying(found, _sizes(model, found, context), scheme))
+        return (yield from _paying(found, sizes_of(model, found, context), scheme))
 
     def _quantized(
         self,
@@ -93,45 +98,32 @@ class QuantizeStatic(Pass):
         context: Context,
     ) -> Iterator[Note]:
         """Calibrate and rewrite."""
-        names = [value.name or "" for value in calibrated_values(chosen)]
-        statistics = context.statistics(model, names)
+        statistics = context.statistics(model, self._measured(model, chosen, target))
         fit = yield from fitting(chosen, statistics)
-        if self.placement == "gain" and len(fit) < len(chosen):
-            fit = yield from _paying(fit, _sizes(model, fit, context), scheme)
-        read = {value for unit in fit for value in unit.inputs}
-        notes = [*(_applied(unit, scheme, read) for unit in fit), *gaps(fit, target)]
-        Rewriter(model, scheme, fit, self._ranges(statistics), statistics)
-        yield from notes
+        if self.placement == "gain" and not self.only and len(fit) < len(chosen):
+            fit = yield from _paying(fit, sizes_of(model, fit, context), scheme)
+        ranges = ranges_of(statistics, self.method, self.percentile, scheme)
+        yield from quantize_units(model, fit, target, ranges, statistics)
 
-    def _ranges(self, statistics: Statistics) -> dict[str, Range]:
-        found = ((name, statistics[name]) for name in statistics)
-        return {name: value_range(t, self.method, self.percentile) for name, t in found}
+    def _measured(self, model: ir.Model, chosen: Sequence[Unit], target: Target) -> tuple[str, ...]:
+        """Names of the tensors to calibrate.
 
-
-def _raised(model: ir.Model, context: Context) -> Iterator[Note]:
-    """Raise the opset, and recognize what only the new one can spell."""
-    yield from RaiseOpset(to=_OPSET).rewrite(model, context)
-    if opset(model) >= _OPSET:
-        yield from RecognizeHardSwish().rewrite(model, context)
+        With ``only`` they are those of all candidates, as when the choice was made: which tensors
+        are looked at decides what the runtime fuses, and so the last bit of all of them.
+        """
+        if self.only:
+            wanted = Wanted(self.op_types, self.skip)
+            return tensor_names(exhaust(candidates(model, target, wanted))[1])
+        return tuple(value.name or "" for value in calibrated_values(chosen))
 
 
-def _sizes(model: ir.Model, units: Sequence[Unit], context: Context) -> Sizes:
-    if context.calibration is None:
-        raise DataError("there is no calibration data", todo="give some with --data")
-    names = tensor_names(units)
-    return tensor_sizes(model, names, context.calibration, threads=context.threads)
-
-
-def _exhaust(
-    steps: Generator[Note, None, list[Unit]],
-) -> tuple[list[Note], list[Unit]]:
-    """What a generator yields and returns."""
-    notes: list[Note] = []
-    while True:
-        try:
-            notes.append(next(steps))
-        except StopIteration as stop:
-            return notes, stop.value
+def _named(units: Sequence[Unit], only: tuple[str, ...]) -> Generator[Note, None, list[Unit]]:
+    """The units with these names; notes on names that no unit has."""
+    names = Names(only)
+    found = [unit for unit in units if unit.node in names]
+    for pattern in names.unused(unit.node for unit in found):
+        yield Note.refused(pattern, "no node with an integer kernel has a name like this")
+    return found
 
 
 def _paying(
@@ -148,11 +140,3 @@ def _paying(
             reason = f"integers would save {gain_us:.2g} us a sample, less than conversions take"
         yield Note.refused(unit.node, reason)
     return [unit for unit in units if unit in paying]
-
-
-def _applied(unit: Unit, scheme: Int8Scheme, read: Container[ir.Value]) -> Note:
-    in_float = leaves_float(unit, read, output_rank(unit))
-    becomes = (unit.kernel.float_output,) if in_float else unit.kernel.runs_as
-    kernels = " and ".join(becomes) or "another reading of its input's codes"
-    weights = f", {scheme.weight} weights" if unit.weight is not None else ""
-    return Note.applied(unit.node, f"{scheme.activation} activations{weights}: {kernels}")

@@ -113,7 +113,8 @@ def test_quantize_reports_what_it_costs(
     output = tmp_path / "int8.onnx"
     recipe = "quantize-static{placement=all}"
     words = ("quantize", model, "-o", output, "--data", data, "--recipe", recipe)
-    done = cli.run(capsys, *words, "--max-error", "0.5", "--no-cache", "--json")
+    more = ("--max-error", "0.5", "--no-cache", "--no-measure", "--json")
+    done = cli.run(capsys, *words, *more)
     assert done.code == 0, done.err
     assert done.json["verdict"] == "int8"
     assert 0 < done.json["comparison"]["fidelity"]["mean"] < 0.5
@@ -140,6 +141,29 @@ def test_quantize_keeps_float_where_nothing_is_gained(
     done = cli.run(capsys, *words)
     assert done.code == 0
     assert "kept-float (no quantizing step found anything worth its while)" in done.out
+
+
+def test_quantize_writes_int8_anyway_where_asked(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "int8.onnx"
+    recipe = ("--recipe", "quantize-static{placement=all}", "--no-cache")
+    words = ("quantize", model, "-o", output, "--data", data, *recipe, "--no-measure")
+    done = cli.run(capsys, *words, "--int8-anyway", "--max-error", "1e-9")
+    assert done.code == 5
+    assert "misses the budget" in done.error
+    assert "verdict: int8" in done.out
+    assert "QuantizeLinear" in {node.op_type for node in store.load(output).graph}
+
+
+def test_quantize_times_unless_told_not_to(
+    model: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "int8.onnx"
+    recipe = ("--recipe", "quantize-static{placement=all}", "--max-error", "0.5", "--no-cache")
+    done = cli.run(capsys, "quantize", model, "-o", output, "--data", data, *recipe)
+    assert done.code == 0, done.err
+    assert "the speed of the exact float model" in done.out
 
 
 def test_compare_judges_a_budget(

@@ -98,3 +98,12 @@ def test_same_model_data_and_recipe_give_the_same_bytes(method: str) -> None:
         for _ in range(2)
     ]
     assert made[0] == made[1]
+
+
+def test_replaying_what_was_found_gives_the_same_bytes() -> None:
+    found = api.quantize(digits.MODEL, data=few(12), options=OPTIONS)
+    replay = str(found.recipe.steps[-1])
+    assert replay.startswith("quantize-static{method=auto, only=[")
+    again = api.quantize(digits.MODEL, data=few(12), recipe=replay, options=OPTIONS)
+    assert store.serialize(again.model) == store.serialize(found.model)
+    assert again.integers == found.integers > 30

@@ -54,3 +54,26 @@ def test_int8_reports_its_cost_in_character_error_rate(tmp_path: Path) -> None:
     assert change.loss.low <= change.loss.mean <= change.loss.high
     assert result.verdict == "int8"
     assert (tmp_path / "int8.onnx").stat().st_size < 0.5 * source.stat().st_size
+
+
+def test_mixed_precision_keeps_what_is_noisy_in_float(tmp_path: Path) -> None:
+    pytest.importorskip("PIL")
+    source = fetch("pp-ocr-rec")
+    parts = api.held_out(
+        source,
+        samples("pp-ocr-rec", 8, "calibration"),
+        samples("pp-ocr-rec", 16, "test"),
+        OPTIONS,
+    )
+    budget = Budget(max_error=0.1, accept_undecided=True)
+    result = api.quantize(
+        source, tmp_path / "mixed.onnx", data=parts, budget=budget, options=OPTIONS
+    )
+    assert result.verdict == "int8"
+    assert result.comparison.fidelity is not None
+    assert 0.01 < result.comparison.fidelity.mean <= 0.1
+    noisiest = result.sensitivities[0]
+    assert noisiest["error"] > 0.02
+    assert {row["integers"] for row in result.sensitivities} == {True, False}
+    assert "quantize-static{method=auto, only=[" in str(result.recipe)
+    assert "for" in result.summary and "of the gain" in result.summary

@@ -6,29 +6,14 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 import onnx_ir as ir
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_units import OPS, TARGET, scheme, units_of
 
 from onnxopt import store
-from onnxopt.targets import Int8Scheme, load_target
-from onnxopt_passes.quantize._placement import gain_ns, place
+from onnxopt_passes.quantize._placement import gain_ns, place, saved_ns
 from onnxopt_passes.quantize._units import Unit, find_units
-
-TARGET = load_target("x64-vnni")
-HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,4,4] x) => (float[1,8,4,4] y)'
-CONV = "float[8,8,1,1] w = {" + ", ".join(["1"] * 64) + "}"
-DEPTHWISE = "float[8,1,1,1] d = {" + ", ".join(["1"] * 8) + "}"
-OPS = ["Conv(a, w)", "Conv<group = 8>(a, d)", "Add(a, b)", "Tanh(a)", "HardSwish(a)", "Mul(a, b)"]
-
-
-def scheme() -> Int8Scheme:
-    assert TARGET.int8 is not None
-    return TARGET.int8
-
-
-def units_of(body: str) -> tuple[ir.Model, list[Unit]]:
-    model = store.from_text(f"{HEAD} <{CONV}, {DEPTHWISE}> {{ {body} }}")
-    return model, [found for found in find_units(model, TARGET) if isinstance(found, Unit)]
 
 
 def predicted_ns(
@@ -77,6 +62,8 @@ def test_no_other_choice_is_faster(data: st.DataObject) -> None:
         for chosen in itertools.combinations(units, size)
     )
     assert predicted_ns(model, units, found, sizes) <= best + 1.0
+    saved = saved_ns(units, found, sizes, scheme())
+    assert saved == pytest.approx(-predicted_ns(model, units, found, sizes), abs=1e-3)
 
 
 def chosen_ops(body: str, elements: float) -> list[str]:

@@ -1,0 +1,118 @@
+"""What the verbs that quantize have in common: the exact part, the float part, the replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from onnxopt import pipeline
+from onnxopt.api.budget import allows, criteria_of, goal_of
+from onnxopt.api.options import Budget
+from onnxopt.api.verification import verify_result
+from onnxopt.api.workbench import Workbench
+from onnxopt.comparing import Comparison, Equivalence, compare
+from onnxopt.errors import DataError
+from onnxopt.pipeline import Observer, PipelineResult
+from onnxopt.recipe import Recipe, Step
+from onnxopt.transform import Pass
+
+
+def with_goal(bench: Workbench, budget: Budget) -> Workbench:
+    """The bench with passes told what the budget is."""
+    samples = None if bench.data is None else len(bench.data.test)
+    return replace(bench, context=replace(bench.context, goal=goal_of(budget, samples)))
+
+
+def exact_part(
+    bench: Workbench, observer: Observer | None = None
+) -> tuple[PipelineResult, Equivalence | None]:
+    """What the exact passes make of the model, with the evidence that it computes the same.
+
+    Raises:
+        MismatchError: It does not.
+    """
+    result = pipeline.run(bench.model, bench.exact, bench.context, observer)
+    return result, verify_result(bench, bench.model, result) if bench.options.verify else None
+
+
+def float_part(
+    bench: Workbench, exact: PipelineResult, observer: Observer | None = None
+) -> PipelineResult:
+    """What the target's float kernels like better still, made of the exact model; verified.
+
+    Raises:
+        MismatchError: It does not compute the same.
+    """
+    recipe = Recipe.parse(bench.target.float_recipe)
+    result = pipeline.run(exact.model, recipe, bench.context, observer)
+    if bench.options.verify and result.changed:
+        verify_result(bench, exact.model, result)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Lossy:
+    """What quantizing steps made of the exact model, and how it compares on held-out samples.
+
+    Attributes:
+        result: What the steps did.
+        comparison: Against the original.
+        fits: Whether that is inside the budget.
+        why: The reason in a sentence.
+    """
+
+    result: PipelineResult
+    comparison: Comparison
+    fits: bool
+    why: str
+
+
+def lossy_part(
+    bench: Workbench,
+    exact: PipelineResult,
+    recipe: Recipe,
+    budget: Budget,
+    observer: Observer | None = None,
+) -> Lossy:
+    """Run quantizing steps and judge what comes out on held-out samples.
+
+    Raises:
+        MismatchError: The result has other outputs.
+    """
+    result = pipeline.run(exact.model, recipe, bench.context, observer)
+    if bench.options.verify:
+        verify_result(bench, exact.model, result)
+    comparison = held_out_comparison(bench, result.model, budget)
+    return Lossy(result, comparison, *allows(comparison, budget))
+
+
+def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Comparison:
+    """The original and what was made of it, on held-out samples.
+
+    Raises:
+        DataError: There are none.
+    """
+    if bench.data is None or not len(bench.data.test):
+        raise DataError("there are no held-out samples to compare with")
+    return compare(
+        bench.model,
+        model,
+        bench.data.test,
+        criteria_of(budget, bench.options.seed),
+        config=replace(bench.session, spinning=False),
+        progress=bench.options.progress,
+    )
+
+
+def replayed(result: PipelineResult) -> Recipe:
+    """The recipe with every search replaced by what it has found."""
+    found = {one.step: one.replay for one in result.results}
+
+    def again(step: Step) -> tuple[Step, ...]:
+        replay = found.get(str(step)) if isinstance(step, Pass) else None
+        if replay is None or replay == str(step):
+            return (step,)
+        return Recipe.parse(replay).steps
+
+    return Recipe(tuple(one for step in result.recipe.steps for one in again(step)))
