@@ -162,7 +162,10 @@ def guilty_pass(
 
 
 class _Runner:
-    """The state of one run: the model being edited and what was heard so far."""
+    """The state of one run: the model being edited and what was heard so far.
+
+    An exact pass that found nothing to do is not asked again before something has changed.
+    """
 
     def __init__(self, model: ir.Model, context: Context, observer: Observer) -> None:
         self.model = model
@@ -172,12 +175,14 @@ class _Runner:
         self.executed: list[Pass] = []
         self.remarks: list[str] = []
         self._stats: GraphStats = stats(model)
+        self._changes = 0
+        self._idle: dict[str, int] = {}
 
     def run(self, steps: Sequence[Step]) -> None:
         for step in steps:
             if isinstance(step, Group):
                 self._run_group(step)
-            else:
+            elif self._idle.get(str(step)) != self._changes:
                 self._run_pass(step)
 
     def _run_group(self, group: Group) -> None:
@@ -203,8 +208,13 @@ class _Runner:
         start = time.perf_counter()
         notes = tuple(_guarded(step, self.model, self.context))
         seconds = time.perf_counter() - start
-        after = stats(self.model)
+        changed = any(note.kind == "applied" for note in notes)
+        after = stats(self.model) if changed else self._stats
         result = StepResult(str(step), step.exactness, notes, seconds, self._stats, after)
+        if changed:
+            self._changes += 1
+        elif step.exactness.is_exact:
+            self._idle[str(step)] = self._changes
         self._stats = after
         self.results.append(result)
         self.executed.append(step)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
-_FOLD = (
-    "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | infer-shapes"
-)
+_FOLD = "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | infer-shapes"
 _NEUTRAL = (
     "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "
     "trim-optional-inputs"

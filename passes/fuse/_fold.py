@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, label, only_consumer, record_origin
+from onnxopt.graph import Editor, label, only_consumer, record_origin, use_count
 from onnxopt_passes.fuse._affine import Affine, Step
 from onnxopt_passes.fuse._convolution import Convolution, Folded, read_convolution
 
@@ -30,6 +30,8 @@ def fold_after(editor: Editor, conv: Convolution, steps: Sequence[Step]) -> str 
     if isinstance(folded, str):
         return folded
     last = steps[-1].node
+    if not use_count(last.outputs[0]) and not last.outputs[0].is_graph_output():
+        return f"nothing reads {last.outputs[0].name}"
     record_origin(conv.node, [conv.node, *(step.node for step in steps)])
     editor.replace(last.outputs[0], conv.output)
     editor.sweep(last)
@@ -81,5 +83,5 @@ def sole_reader(value: ir.Value) -> ir.Node | str:
         return node
     if value.is_graph_output():
         return f"{value.name} is a graph output"
-    readers = len(tuple(value.uses()))
+    readers = use_count(value)
     return f"{value.name} is read {readers} times" if readers > 1 else f"{value.name} has no reader"

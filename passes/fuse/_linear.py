@@ -31,6 +31,7 @@ from onnxopt_passes.fuse._affine import FLOATS, OVERRIDABLE, Affine, Vector, rea
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
 _WEIGHT_RANK = 2
+_PRODUCT = "/product"
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,16 @@ class Refit:
         if self.linear.adder is not None:
             place = 1 if self.linear.adder.inputs[0] is node.outputs[0] else 0
             _put(editor, self.linear.adder, place, self.bias, "bias")
+            rename_product(editor, node)
             return self.linear.adder.outputs[0]
         raise ValueError(f"MatMul {label(node)} has no Add for its bias")
+
+
+def rename_product(editor: Editor, node: ir.Node) -> None:
+    """Give a layer's output without its bias a new name: it is not the tensor it was."""
+    product = node.outputs[0]
+    if product.name and not product.name.endswith(_PRODUCT):
+        product.name = editor.fresh(f"{product.name}{_PRODUCT}")
 
 
 def read_linear(node: ir.Node | None, layouts: Layouts) -> Linear | str | None:

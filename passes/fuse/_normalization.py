@@ -82,17 +82,15 @@ class Normalization:
         return self.axes == tuple(range(-len(self.axes), 0))
 
     def sizes(self) -> tuple[int, ...] | None:
-        """The sizes of the normalized axes; None where one is unknown.
-
-        An axis of unknown size is taken to be as long as the factor and summand are there.
+        """The sizes of the normalized axes; None where one is unknown or factor or summand have
+        another: an axis of unknown size may be 1 and become longer by them.
         """
         shape, found = self.source.shape, []
         for axis in self.axes:
-            declared = shape[axis] if shape is not None and len(shape) >= -axis else None
+            size = shape[axis] if shape is not None and len(shape) >= -axis else None
             arrays = (self.gain.array, self.bias.array)
             given = [array.shape[axis] for array in arrays if array.ndim >= -axis]
-            size = declared if isinstance(declared, int) else max(given, default=1)
-            if (size == 1 and declared != 1) or any(one not in (1, size) for one in given):
+            if not isinstance(size, int) or any(one not in (1, size) for one in given):
                 return None
             found.append(size)
         return tuple(found)

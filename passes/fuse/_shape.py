@@ -32,23 +32,31 @@ class Layout:
 
 
 class Layouts:
-    """The layouts of all values of a model, read in one sweep from the top.
+    """The layouts of all values of a model, read in one sweep when first asked for one.
 
     What the nodes prove counts more than what the file declares: files exist that declare the
     wrong shapes.
     """
 
     def __init__(self, model: ir.Model) -> None:
+        self._model = model
         self._known: dict[ir.Value, Layout] = {}
-        for node in all_nodes(model):
-            for value in node.outputs:
-                self._known[value] = self._read(value)
+        self._swept = False
 
     def __getitem__(self, value: ir.Value) -> Layout:
         """The layout of one value; a value made after the sweep is read from its own node."""
+        if not self._swept:
+            self._sweep()
         if value not in self._known:
             self._known[value] = self._read(value)
         return self._known[value]
+
+    def _sweep(self) -> None:
+        """Read all from the top, which no depth of the graph makes recursive."""
+        self._swept = True
+        for node in all_nodes(self._model):
+            for value in node.outputs:
+                self._known[value] = self._read(value)
 
     def _read(self, value: ir.Value) -> Layout:
         tensor = ir.convenience.get_const_tensor(value)
@@ -99,12 +107,13 @@ class Layouts:
         ranks = [source.rank for source in sources if source.rank is not None]
         if len(ranks) < len(sources):
             return Layout()
-        if max(ranks) < 2:
-            return Layout(max(ranks))
-        sizes = {self._axis_1(value, max(ranks)) for value in node.inputs if value is not None}
+        rank = max(ranks)
+        if rank < 2:
+            return Layout(rank)
+        sizes = {self._axis_1(value, rank) for value in node.inputs if value is not None}
         wide = sizes - {1}
         known = None not in sizes and len(wide) < 2
-        return Layout(max(ranks), next(iter(wide), 1) if known else None)
+        return Layout(rank, next(iter(wide), 1) if known else None)
 
     def _axis_1(self, value: ir.Value, rank: int) -> int | None:
         """The size that a value contributes to axis 1 of a result of a known rank."""

@@ -57,6 +57,8 @@ def read_scales(node: ir.Node, version: int) -> tuple[float, ...] | None:
     given = constant(node.inputs[index]) if len(node.inputs) > index else None
     axes = attribute(node, "axes", ())
     if given is not None and given.size:
+        if given.ndim != 1:
+            return None
         scales = tuple(float(scale) for scale in given.astype(np.float64))
         if not axes:
             return scales

@@ -11,7 +11,7 @@ from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer,
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
 from onnxopt_passes.fuse._fold import compose, names, sole_reader
-from onnxopt_passes.fuse._linear import Linear, Refit, read_linear
+from onnxopt_passes.fuse._linear import Linear, Refit, read_linear, rename_product
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
 _FIRST_OPSET = 7
@@ -93,6 +93,7 @@ def _write_after(editor: Editor, linear: Linear, steps: Sequence[Step], refit: R
             last, "Add", [inner, bias], f"{label(last)}/sum", origin=[s.node for s in steps]
         )
         Refit(linear, refit.weight, None).write(editor)
+        rename_product(editor, linear.node)
     else:
         output = refit.write(editor)
     editor.replace(last.outputs[0], output)

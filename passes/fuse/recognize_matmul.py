@@ -75,6 +75,8 @@ def _replace(editor: Editor, node: ir.Node) -> Note:
         return Note.refused(node, "an operand is missing")
     if constant(left) is not None and constant(right) is None:
         product, left, right = product.swapped, right, left
+    if not _agree(product, left, right):
+        return Note.refused(node, "an axis summed over may have one element and be repeated")
     weight = constant(right)
     new: ir.Value | str = (
         _by_constant(editor, node, product, left, weight)
@@ -105,6 +107,19 @@ def _read(node: ir.Node) -> _Product | str:
     if not lonely <= set(output):
         return f"{equation!r} sums over an axis of one operand"
     return product if product.inner else f"{equation!r} sums over nothing"
+
+
+def _agree(product: _Product, left: ir.Value, right: ir.Value) -> bool:
+    """Whether the operands are known to have the same sizes where they are summed over."""
+    if left.shape is None or right.shape is None:
+        return False
+    if (len(left.shape), len(right.shape)) != (len(product.left), len(product.right)):
+        return False
+    pairs = [
+        (left.shape[product.left.index(letter)], right.shape[product.right.index(letter)])
+        for letter in product.inner
+    ]
+    return all(a == b and a != ir.SymbolicDim(None) for a, b in pairs)
 
 
 def _by_constant(

@@ -9,7 +9,8 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.fuse._algebra import FIRST_OPSET, ONE, expand, leak, power
+from onnxopt_passes.fuse._algebra import FIRST_OPSET, ONE, expand, float_type, leak, power
+from onnxopt_passes.fuse._ramp import RUNNABLE
 from onnxopt_passes.fuse._shape import Layouts
 
 
@@ -45,6 +46,9 @@ def _try(editor: Editor, layouts: Layouts, last: ir.Node) -> Note | None:
         if found.constant_rank > (layouts[value].rank or 0) or exponential is None:
             return Note.refused(last, "a constant may add axes to the result")
         nodes = found.nodes | {exponential, last}
+        dtype = float_type(nodes)
+        if dtype not in RUNNABLE:
+            return Note.refused(last, f"no runtime computes Softplus in {dtype}")
         read = leak(nodes, last)
         if read is not None:
             return Note.refused(last, f"{read.name} is read elsewhere too")

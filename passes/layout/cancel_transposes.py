@@ -196,10 +196,12 @@ def _data(found: Permutable) -> list[ir.Value]:
 
 def _neighbours(node: ir.Node) -> Iterator[ir.Node]:
     for value in node.inputs:
-        producer = None if value is None else value.producer()
+        if value is None:
+            continue
+        producer = value.producer()
         if producer is not None and producer.graph is node.graph:
             yield producer
-            yield from (reader for reader, _ in value.uses() if value is not None)
+            yield from (reader for reader, _ in value.uses())
     for out in node.outputs:
         yield from (reader for reader, _ in out.uses())
 

@@ -22,12 +22,21 @@ def detached_proto(model: ir.Model) -> onnx.ModelProto:
     with ExitStack() as stack:
         for graph in edit.all_graphs(model):
             for value in graph.initializers.values():
-                stack.enter_context(_without_data(value))
+                if _is_heavy(value.const_value):
+                    stack.enter_context(_without_data(value))
             for node in graph:
-                for name, attr in list(node.attributes.items()):
-                    if attr.type == ir.AttributeType.TENSOR and not attr.is_ref():
+                for name, attr in list(node.attributes.items()) if node.attributes else ():
+                    is_tensor = attr.type == ir.AttributeType.TENSOR and not attr.is_ref()
+                    if is_tensor and _is_heavy(attr.as_tensor()):
                         stack.enter_context(_without_tensor(node, name, attr))
         return ir.to_proto(model)
+
+
+def _is_heavy(tensor: ir.TensorProtocol | None) -> bool:
+    """Whether a tensor is too large to write, or costly to write as it is."""
+    if tensor is None:
+        return False
+    return isinstance(tensor, ir.ExternalTensor) or tensor.nbytes > _KEPT_BYTES
 
 
 @contextmanager

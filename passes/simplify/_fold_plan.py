@@ -62,10 +62,9 @@ def plan(
         reason = _obstacle(wanted, inferred, limits, result.sources[node])
         if reason:
             result.notes.append(Note.refused(node, reason))
-        if reason or not (wanted or any(v.uses() for v in node.outputs)):
+        result.wanted += [] if reason else wanted
+        if (reason or not wanted) and not _is_read_inside(node, computable):
             del computable[node]
-        else:
-            result.wanted += wanted
     result.nodes = list(computable)
     return result
 
@@ -145,6 +144,10 @@ def _source_bytes(nodes: Sequence[ir.Node]) -> dict[ir.Node, int]:
                 total += sources[producer]
         sources[node] = min(total, _PLENTY)
     return sources
+
+
+def _is_read_inside(node: ir.Node, folded: Mapping[ir.Node, None]) -> bool:
+    return any(use.node in folded for value in node.outputs for use in value.uses())
 
 
 def _is_read_outside(value: ir.Value, folded: Mapping[ir.Node, None]) -> bool:

@@ -19,6 +19,7 @@ class Splicer:
 
     def __init__(self, model: ir.Model) -> None:
         self.editor = Editor(model)
+        self.editor.read_names()
         self._bodies = {function.graph for function in model.functions.values()}
         self._weights_are_inputs = model.ir_version < _IR_OF_FREE_WEIGHTS
         values = (value for graph in edit.all_graphs(model) for value in _own_values(graph))

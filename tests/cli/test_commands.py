@@ -326,4 +326,4 @@ def test_models_eval_scores_a_file_on_its_task(capsys: pytest.CaptureFixture[str
     assert 0.9 < done.json["score"]["mean"] <= 1
     assert done.json["score"]["samples"] == 60
     assert cli.run(capsys, "models", "eval").code == 2
-    assert cli.run(capsys, "models", "eval", "mlp").code == 2
+    assert cli.run(capsys, "models", "eval", "silero-vad-ifless").code == 2
