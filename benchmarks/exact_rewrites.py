@@ -17,7 +17,10 @@ from onnxopt.timing import BenchmarkConfig
 from onnxopt_models.fetch import default_cache_dir, fetch
 from onnxopt_models.tasks import TASKS, find_task
 
-MODELS = ("pp-ocr-rec", "pp-ocr-det", "orientation", "digits")
+MODELS = (
+    "pp-ocr-rec", "pp-ocr-det", "pp-ocr-cls", "orientation", "ddddocr", "captcha", "minilm-l3",
+    "magika", "chars2vec", "effnet-lite0", "recommender", "mlp", "digits",
+)  # fmt: skip
 DIMS = {"orientation": {}, "digits": {"N": 1}}
 
 
