@@ -75,7 +75,7 @@ def test_delivery_ships_what_is_fast_and_inside_the_budget(tmp_path: Path) -> No
 
 
 def test_a_budget_nobody_meets_keeps_the_float_models(tmp_path: Path) -> None:
-    plan = replace(api.default_plan(), timing=QUICK)
+    plan = replace(api.default_plan(), recipes={"int8": "quantize-static"}, timing=QUICK)
     found = api.deliver(
         digits.MODEL,
         tmp_path / "bundle",
