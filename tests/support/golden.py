@@ -1,7 +1,8 @@
 """Golden cases: a model before, a model after, and what the pass must say, as ONNX text.
 
 A case is one file ``tests/golden/<pass-name>/<case>.txt``: header lines that start with ``#``, the
-model before, and, where the pass is meant to change it, a line ``---`` and the model after.
+model before, and, where the pass is meant to change it, a line ``---`` and the model after. Before
+them may stand the original that the pass may look at, and a line ``===``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class GoldenCase:
     run: bool
     before: str
     after: str | None
+    teacher: str | None = None
 
 
 def cases() -> list[Path]:
@@ -46,7 +48,8 @@ def read(path: Path) -> GoldenCase:
     lines = path.read_text().splitlines()
     headers = [line[1:].strip() for line in lines if line.startswith("#")]
     body = "\n".join(line for line in lines if not line.startswith("#"))
-    before, separator, after = body.partition("\n---\n")
+    teacher, parted, rest = body.partition("\n===\n")
+    before, separator, after = (rest if parted else body).partition("\n---\n")
     fields: dict[str, list[str]] = {"step": [], "applied": [], "refused": [], "run": []}
     for header in headers:
         key, colon, value = header.partition(":")
@@ -63,6 +66,7 @@ def read(path: Path) -> GoldenCase:
         run=fields["run"] != ["no"],
         before=before,
         after=after if separator else None,
+        teacher=teacher if parted else None,
     )
 
 
@@ -72,7 +76,8 @@ def context(case: GoldenCase, model: ir.Model) -> Context:
     if not needs & {Need.DATA, Need.TARGET}:
         return Context()
     samples = synthesize(signature_of(model), dims={}, seed=0, samples=4)
-    return Context(target=load_target("x64-vnni"), calibration=samples)
+    teacher = load(case.teacher, case.path) if case.teacher is not None else model
+    return Context(target=load_target("x64-vnni"), calibration=samples, teacher=teacher)
 
 
 def outputs_of(model: ir.Model, reference: ir.Model, seed: int) -> dict[str, np.ndarray]:
