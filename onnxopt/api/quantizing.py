@@ -29,8 +29,11 @@ def default_quantize(method: str = "auto") -> str:
     Args:
         method: How ranges are read from the statistics.
     """
-    option = "" if method == "auto" else f"{{method={method}}}"
-    return f"quantize-dynamic{{op_types=[LSTM]}} | quantize-mixed{option}"
+    option = "" if method == "auto" else f"method={method}, "
+    return (
+        "smooth-activations | quantize-dynamic{op_types=[LSTM]} | "
+        f"quantize-mixed{{{option}refined=true}} | refine-rounding"
+    )
 
 
 DEFAULT_QUANTIZE = default_quantize()

@@ -29,7 +29,9 @@ from onnxopt_passes.quantize._trial import (
 )
 from onnxopt_passes.quantize._units import Unit
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
+from onnxopt_passes.quantize.refine_rounding import RefineRounding
 
+_REFINED = RefineRounding(samples=24, positions=4096)
 _QUIET = 1e-3  # share of the allowed noise below which sources need not be told apart
 
 
@@ -43,6 +45,7 @@ class Mixing:
         statistics: Of the tensors around them.
         target: The device, with an integer scheme.
         context: For data, goal and cache.
+        refined: Whether weights will be rounded anew once the choice is made.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class Mixing:
         statistics: Statistics,
         target: Target,
         context: Context,
+        refined: bool = False,
     ) -> None:
         if target.int8 is None:
             raise ValueError(f"{target.name} has no int8 scheme")
         self._options, self._base, self._units = options, base, units
         self._statistics, self._target, self._context = statistics, target, context
+        self._refined = refined
         self._scheme = target.int8
         self._ranges = ranges_of(statistics, options.method, options.percentile, self._scheme)
         self._goal = context.goal or DEFAULT_GOAL
@@ -73,8 +78,10 @@ class Mixing:
         if not first:
             return Tried(first, 0.0, None, fits=True)
         self._trial = Trial(self._context.teacher or self._base, self._context)
-        self._tried = [self._attempt(first)]
-        if not self._tried[0].fits:
+        self._tried = [self._attempt(first, refined=False)]
+        if self._refined and not self._tried[-1].fits:
+            self._tried.append(self._attempt(first))
+        if not self._tried[-1].fits:
             self._noise = self._measured()
             goal = self._goal.max_error
             aim = None if goal is None else ERROR_SHARE * goal
@@ -129,16 +136,24 @@ class Mixing:
         gain_us = gain_ns(unit, self._field.sizes) / 1000
         return {"error": self._noise.around(unit) ** 0.5, "gain_us": gain_us}
 
-    def _attempt(self, chosen: Placement) -> Tried:
+    def _attempt(self, chosen: Placement, refined: bool = True) -> Tried:
         if self._trial is None:
             raise RuntimeError("there is nothing to try on")
         self._attempts += 1
         self._context.progress("try placements", self._attempts, MOST_TRIALS + MOST_STEPS)
         variant = self._base.clone()
         self._build(variant, chosen)
+        if refined and self._refined:
+            self._refine(variant)
         outcome = self._trial.of(variant)
         fits = outcome.meets(self._goal)
         return Tried(chosen, self._field.saved_ns(chosen), outcome, fits)
+
+    def _refine(self, variant: ir.Model) -> None:
+        """Round a variant's weights anew, with less data than the step that follows."""
+        teacher = self._context.teacher or self._base
+        for _ in _REFINED.rewrite(variant, replace(self._context, teacher=teacher)):
+            pass
 
     def _build(self, model: ir.Model, chosen: Placement) -> list[Note]:
         names = {label(unit.node) for unit in chosen}

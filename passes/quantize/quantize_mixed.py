@@ -44,6 +44,8 @@ class QuantizeMixed(Pass):
         percentile: For ``method=percentile``: the share kept, in percent.
         skip: Nodes to leave in float, by name (``*`` and ``?`` allowed).
         op_types: Ops to quantize; empty for every op with an integer kernel.
+        refined: Judge each placement as ``refine-rounding`` would leave it, which is to follow as
+            a step of its own; a placement that fits without it is taken as it is.
     """
 
     exactness: ClassVar[Exactness] = Exactness.LOSSY
@@ -53,6 +55,7 @@ class QuantizeMixed(Pass):
     percentile: float = 99.99
     skip: tuple[str, ...] = ()
     op_types: tuple[str, ...] = ()
+    refined: bool = False
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Quantize the model's main graph."""
@@ -72,7 +75,7 @@ class QuantizeMixed(Pass):
             return
         statistics = context.statistics(base, tensor_names(found))
         units = yield from fitting(found, statistics)
-        mixing = Mixing(self._options(), base, units, statistics, target, context)
+        mixing = Mixing(self._options(), base, units, statistics, target, context, self.refined)
         best = mixing.best()
         yield from mixing.left_in_float(best)
         if best.chosen:
