@@ -18,7 +18,7 @@ from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkResult
-from onnxopt.transform import StepResult
+from onnxopt.transform import Need, StepResult
 
 QuantizeVerdict = Literal["int8", "kept-float"]
 
@@ -38,6 +38,7 @@ def default_quantize(method: str = "auto") -> str:
 
 DEFAULT_QUANTIZE = default_quantize()
 _TOP_ROWS = 20
+_DATA = Need.DATA.value
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +87,12 @@ class QuantizeResult:
         return sum(note.kind == "applied" and "replay" not in note.figures for note in notes)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the data leaves to be desired, one sentence each."""
+        notes = (note for step in self.quantized.results for note in step.notes)
+        return tuple(dict.fromkeys(note.reason for note in notes if note.node == _DATA))
+
+    @property
     def sensitivities(self) -> tuple[dict[str, Any], ...]:
         """What the outputs' error owes to each node in integers, the most first.
 
@@ -117,6 +124,7 @@ class QuantizeResult:
             "fits": self.fits,
             "why": self.why,
             "summary": self.summary,
+            "warnings": list(self.warnings),
             "recipe": str(self.recipe),
             "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],

@@ -127,6 +127,8 @@ def _print(settings: Settings, result: QuantizeResult) -> None:
 
     for line in describe_comparison(result.comparison):
         settings.say(line)
+    for warning in result.warnings:
+        settings.say(f"warning: {warning}")
     settings.say(result.summary)
     settings.say(f"verdict: {result.verdict} ({result.why})")
     verified = str(result.equivalence) if result.equivalence else "not verified"

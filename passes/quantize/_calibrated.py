@@ -13,10 +13,13 @@ import onnx_ir as ir
 
 from onnxopt.calibrate import NOT_FLOAT, Statistics
 from onnxopt.graph import rank
-from onnxopt.transform import Note
+from onnxopt.transform import Need, Note
 from onnxopt_passes.quantize._float_outputs import leaves_float
 from onnxopt_passes.quantize._reach import follows_operand
 from onnxopt_passes.quantize._units import Unit
+
+DATA = Need.DATA.value
+"""What notes on the data as a whole are about."""
 
 
 def calibrated_values(units: Sequence[Unit]) -> tuple[ir.Value, ...]:
@@ -28,7 +31,8 @@ def calibrated_values(units: Sequence[Unit]) -> tuple[ir.Value, ...]:
 
 
 def fitting(units: Iterable[Unit], statistics: Statistics) -> Generator[Note, None, list[Unit]]:
-    """The units whose tensors can be quantized; notes on those whose float tensors cannot."""
+    """The units whose tensors can be quantized; notes on what is wrong with the data."""
+    yield from (Note.refused(DATA, warning) for warning in statistics.warnings)
     fit = list(units)
     while True:
         reasons = {v: _why_unfit(v.name or "", statistics) for v in calibrated_values(fit)}
