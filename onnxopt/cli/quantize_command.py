@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "minmax", "average", "percentile", "entropy", "mse"]),
     help="How ranges are read from the statistics; by default the best of them for each tensor.",
 )
-@click.option("--recipe", help="Quantizing steps; by default smoothed, LSTMs dynamic, mixed, refined.")
+@click.option("--recipe", help="Quantizing steps; by default smooth, LSTMs dynamic, mix, refine.")
 @target_option
 @bake_dim_option
 @set_option
