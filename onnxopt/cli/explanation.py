@@ -21,9 +21,7 @@ def describe_accounts(accounts: Sequence[Account], width: int) -> Iterator[str]:
         if account.applied or account.refused:
             yield from _account(account, width)
     if idle:
-        yield from textwrap.wrap(
-            f"nothing to do for {', '.join(idle)}", width, subsequent_indent="  "
-        )
+        yield from _wrapped(f"nothing to do for {', '.join(idle)}", width, "  ")
 
 
 def _account(account: Account, width: int) -> Iterator[str]:
@@ -45,14 +43,15 @@ def _reason(mark: str, reason: Reason, width: int) -> Iterator[str]:
         return
     yield f"  {mark} {text} ({len(reason.nodes)}):"
     names = ", ".join(printable(node) for node in reason.nodes)
-    yield from textwrap.wrap(
-        names,
-        width,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT,
-        break_long_words=False,
-        break_on_hyphens=False,
+    yield from _wrapped(_INDENT + names, width, _INDENT)
+
+
+def _wrapped(text: str, width: int, indent: str) -> list[str]:
+    """Lines of at most a width, names kept whole."""
+    wrapper = textwrap.TextWrapper(
+        width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
+    return wrapper.wrap(text)
 
 
 def _count(reasons: Sequence[Reason]) -> int:

@@ -76,9 +76,7 @@ def read_low_rank(layouts: Layouts, value: ir.Value | None) -> LowRank | str | N
         if gate is None or source is None or not is_op(source, "Conv"):
             continue
         path = (
-            gate_path(gate)
-            if layouts[gate].channels == layouts[source.outputs[0]].channels
-            else []
+            gate_path(gate) if layouts[gate].channels == layouts[source.outputs[0]].channels else []
         )
         if path and path[-1].inputs[0] in (image, source.inputs[0]):
             return _linear(source, gate, (source, node))

@@ -41,6 +41,8 @@ class FactorGatedResidual(Pass):
     no other reader.
     """
 
+    looks_for = frozenset(_POOLS)
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each sum and difference."""
         editor = Editor(model)

@@ -37,6 +37,8 @@ class EliminateOrderKeeping(Pass):
     whose small results underflow.
     """
 
+    looks_for = frozenset(_OPPOSITE)
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Look above each ArgMax and ArgMin, as far as there is something to take away."""
         facts, editor = facts_of(model), Editor(model)

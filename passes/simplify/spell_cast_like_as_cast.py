@@ -24,6 +24,7 @@ class SpellCastLikeAsCast(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"CastLike"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Rewrite in every graph and function; types in functions are not known."""
