@@ -11,6 +11,8 @@ PARTS = {
     "exact": "exact_rewrites.py",
     "int8": "int8.py",
     "memory": "memory.py",
+    "scaling": "scaling.py",
+    "calibration-cost": "calibration_cost.py",
     "real-input": "real_input.py",
     "fp32": "peers_fp32.py",
     "reduced": "peers_reduced.py",

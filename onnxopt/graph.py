@@ -43,16 +43,19 @@ class GraphStats:
 def stats(model: ir.Model) -> GraphStats:
     """Count nodes by op type, initializers and their bytes."""
     ops: dict[str, int] = {}
+    inline = []
     for node in all_nodes(model):
-        key = node.op_type if not node.domain else f"{node.domain}:{node.op_type}"
+        domain, op_type = node.domain, node.op_type
+        key = f"{domain}:{op_type}" if domain else op_type
         ops[key] = ops.get(key, 0) + 1
+        if key == "Constant" and (tensor := _inline_tensor(node)) is not None:
+            inline.append(tensor)
     weights = [
         value.const_value
         for graph in all_graphs(model)
         for value in graph.initializers.values()
         if value.const_value is not None
     ]
-    inline = [t for n in all_nodes(model) if is_op(n, "Constant") and (t := _inline_tensor(n))]
     return GraphStats(
         nodes=sum(ops.values()),
         initializers=len(weights),
@@ -76,8 +79,9 @@ def all_graphs(model: ir.Model) -> Iterator[ir.Graph]:
 
 def all_nodes(model: ir.Model) -> Iterator[ir.Node]:
     """Every node of every graph; editing while iterating is safe."""
-    for graph in list(all_graphs(model)):
-        yield from graph
+    yield from _nodes_below(model.graph)
+    for function in list(model.functions.values()):
+        yield from _nodes_below(function.graph)
 
 
 def opset(model: ir.Model, domain: str = "") -> int:
@@ -343,9 +347,8 @@ def nodes_with_opset(model: ir.Model, domain: str = "") -> Iterator[tuple[ir.Nod
     """
     for root in (model.graph, *(function.graph for function in model.functions.values())):
         version = root.opset_imports.get(domain, 0)
-        for graph in list(_with_subgraphs(root)):
-            for node in graph:
-                yield node, version
+        for node in _nodes_below(root):
+            yield node, version
 
 
 def rewrite_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
@@ -370,6 +373,17 @@ def _with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
         if node.attributes:
             for inner in subgraphs(node):
                 yield from _with_subgraphs(inner)
+
+
+def _nodes_below(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes of a graph, then those of all graphs below it."""
+    held: list[ir.Graph] = []
+    for node in graph:
+        if node.attributes:
+            held += subgraphs(node)
+        yield node
+    for inner in held:
+        yield from _nodes_below(inner)
 
 
 def _release(node: ir.Node) -> Iterator[ir.Value]:

@@ -18,6 +18,9 @@ from onnxopt.transform import Context, Exactness, Need, Note, Pass, StepResult
 MAX_ROUNDS = 10
 """Rounds of a group that runs to a fixed point."""
 
+_ROUNDS_AS_USUAL = 1
+"""Rounds after which a group is not yet suspected of running in circles."""
+
 
 class Observer(Protocol):
     """Hears about each step as it happens."""
@@ -164,7 +167,8 @@ def guilty_pass(
 class _Runner:
     """The state of one run: the model being edited and what was heard so far.
 
-    An exact pass that found nothing to do is not asked again before something has changed.
+    An exact pass that found nothing to do, or that settles, is not asked again before something has
+    changed since; none is asked where the model has nothing that it looks for.
     """
 
     def __init__(self, model: ir.Model, context: Context, observer: Observer) -> None:
@@ -182,20 +186,28 @@ class _Runner:
         for step in steps:
             if isinstance(step, Group):
                 self._run_group(step)
-            elif self._idle.get(str(step)) != self._changes:
+            elif self._may_find(step):
                 self._run_pass(step)
+
+    def _may_find(self, step: Pass) -> bool:
+        wanted = step.looks_for
+        if wanted is not None and wanted.isdisjoint(self._stats.ops):
+            return False
+        return self._idle.get(str(step)) != self._changes
 
     def _run_group(self, group: Group) -> None:
         if not group.to_fixed_point:
             for _ in range(group.times or 1):
                 self.run(group.steps)
             return
-        seen = {structural_hash(self.model)}
-        for _ in range(MAX_ROUNDS):
+        seen: set[str] = set()
+        for number in range(MAX_ROUNDS):
             start = len(self.results)
             self.run(group.steps)
             if not any(result.changed for result in self.results[start:]):
                 return
+            if number < _ROUNDS_AS_USUAL:
+                continue
             digest = structural_hash(self.model)
             if digest in seen:
                 self._remark(f"stopped: {group} undoes its own work and would never end")
@@ -211,9 +223,8 @@ class _Runner:
         changed = any(note.kind == "applied" for note in notes)
         after = stats(self.model) if changed else self._stats
         result = StepResult(str(step), step.exactness, notes, seconds, self._stats, after)
-        if changed:
-            self._changes += 1
-        elif step.exactness.is_exact:
+        self._changes += changed
+        if step.exactness.is_exact and (step.settles or not changed):
             self._idle[str(step)] = self._changes
         self._stats = after
         self.results.append(result)

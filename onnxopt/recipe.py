@@ -104,8 +104,22 @@ class Recipe:
         """This recipe followed by another."""
         return Recipe(self.steps + other.steps)
 
+    def without(self, name: str) -> Recipe:
+        """This recipe with every pass of that name left out, and groups that this empties."""
+        return Recipe(tuple(_without(self.steps, name)))
+
     def __str__(self) -> str:
         return _join(self.steps)
+
+
+def _without(steps: Iterable[Step], name: str) -> Iterator[Step]:
+    for step in steps:
+        if isinstance(step, Group):
+            kept = tuple(_without(step.steps, name))
+            if kept:
+                yield Group(kept, step.times)
+        elif step.name != name:
+            yield step
 
 
 def _join(steps: Iterable[Step]) -> str:

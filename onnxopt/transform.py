@@ -203,6 +203,11 @@ class Pass(ir.passes.InPlacePass):
 
     exactness: ClassVar[Exactness] = Exactness.ROUNDING
     needs: ClassVar[frozenset[Need]] = frozenset()
+    looks_for: ClassVar[frozenset[str] | None] = None
+    """Ops, spelled as in ``GraphStats.ops``, without one of which it has nothing to do or say; None
+    where that depends on more. The pipeline does not run it on a model that has none of them."""
+    settles: ClassVar[bool] = False
+    """Whether it surely finds nothing in its own result; the pipeline does not ask it again."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 

@@ -103,7 +103,7 @@ def test_runs_to_a_fixed_point_on_a_clone() -> None:
 
 def test_a_cycle_is_seen_and_said() -> None:
     result = pipeline.run(store.from_text(MODEL), Recipe((Group((Flip(),)),)))
-    assert len(result.results) == 2
+    assert len(result.results) < pipeline.MAX_ROUNDS
     assert "undoes its own work" in result.remarks[0]
 
 

@@ -3,6 +3,7 @@
 from onnxopt.api.budget import allows
 from onnxopt.api.comparing import compare
 from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, default_plan, deliver
+from onnxopt.api.explaining import explain_steps
 from onnxopt.api.job import Job, load_job, run_job
 from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
@@ -29,6 +30,7 @@ __all__ = [
     "default_plan",
     "default_quantize",
     "deliver",
+    "explain_steps",
     "held_out",
     "inspect",
     "load",

@@ -95,6 +95,7 @@ class JobFile(_Table):
         measure: Whether ``output.model`` is also timed and only kept where it is faster.
         dims: Sizes of dynamic dimensions for made-up inputs.
         specialize: Sizes and input values to build in.
+        keep_default_inputs: Whether callers may still feed inputs that have a default.
     """
 
     source: str
@@ -108,6 +109,7 @@ class JobFile(_Table):
     measure: bool = False
     dims: dict[str, int | tuple[int, ...]] = {}
     specialize: JobSpecialization = JobSpecialization()
+    keep_default_inputs: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +173,7 @@ def run_job(
         measure=file.measure,
         dims=file.dims,
         specialize=Specialization(**file.specialize.model_dump()),
+        keep_default_inputs=file.keep_default_inputs,
         allow_foreign=True,
         reading=_reading(job),
     )

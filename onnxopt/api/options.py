@@ -25,6 +25,8 @@ class RunOptions:
         cache: Folder for calibration results; None caches nothing.
         dims: Sizes for symbolic dimensions of synthesised inputs; of a list, every entry is tried.
         specialize: Sizes and input values that verbs which write a model build into it.
+        keep_default_inputs: Whether callers may still feed inputs that have a default; ONNX Runtime
+            neither folds nor fuses those.
         verify: Run original and result before anything is written.
         measure: Also time both and keep the faster.
         timeout_s: Limit on the verification runs, in seconds.
@@ -39,6 +41,7 @@ class RunOptions:
     cache: Path | None = None
     dims: SizeChoices = field(default_factory=dict)
     specialize: Specialization = field(default_factory=Specialization)
+    keep_default_inputs: bool = False
     verify: bool = True
     measure: bool = False
     timeout_s: float = 600.0

@@ -28,6 +28,7 @@ SPLIT = (0.4, 0.1, 0.5)
 """Shares of calibration, search and test where one data set is given for all."""
 
 _TIMED_SAMPLES = 4
+_FREEZE = "freeze-default-inputs"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,7 @@ class Workbench:
     @property
     def exact(self) -> Recipe:
         """What is built in, and the target's exact recipe: where quantization starts from."""
-        return self.options.specialize.recipe.then(Recipe.parse(self.target.exact_recipe))
+        return self.options.specialize.recipe.then(self.recipe(self.target.exact_recipe))
 
     @property
     def exact_float(self) -> Recipe:
@@ -100,10 +101,10 @@ class Workbench:
         return self.exact.then(Recipe.parse(self.target.float_recipe))
 
     def recipe(self, recipe: str | Recipe) -> Recipe:
-        """A recipe out of its text."""
-        if isinstance(recipe, Recipe):
-            return recipe
-        return Recipe.parse(recipe, allow_foreign=self.options.allow_foreign)
+        """A recipe out of its text, without what the options rule out."""
+        if not isinstance(recipe, Recipe):
+            recipe = Recipe.parse(recipe, allow_foreign=self.options.allow_foreign)
+        return recipe.without(_FREEZE) if self.options.keep_default_inputs else recipe
 
     def some_feeds(self, count: int = _TIMED_SAMPLES) -> list[Mapping[str, Any]]:
         """A few feeds for timing: of the test data, else made up in sizes the model takes."""

@@ -14,6 +14,7 @@ from importlib.metadata import version
 import click
 
 from onnxopt.errors import OnnxoptError
+from onnxopt.startup import prepare_process
 
 COMMANDS = {
     "inspect": "Show what is in a model.",
@@ -67,6 +68,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code of DESIGN's table."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    prepare_process()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     sys.exit(_run(words))

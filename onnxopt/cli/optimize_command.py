@@ -10,6 +10,7 @@ import click
 from onnxopt.cli.options import (
     bake_dim_option,
     check_output,
+    keep_default_inputs_option,
     keep_inputs_option,
     output_option,
     run_options,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 @bake_dim_option
 @set_option
 @keep_inputs_option
+@keep_default_inputs_option
 @click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
+@click.option("--explain", is_flag=True, help="Say what each pass did and refused, and why.")
 @click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
 @with_settings(*WRITES)
 @with_reading
@@ -48,12 +51,15 @@ def command(
     dims: tuple[str, ...],
     inputs: tuple[str, ...],
     keep_inputs: bool,
+    keep_default_inputs: bool,
     measure: bool,
+    explain: bool,
     no_verify: bool,
     reading: DataOptions,
 ) -> None:
     """Rewrite MODEL by a recipe, verify that it computes the same, and write it."""
     from onnxopt import api
+    from onnxopt.cli.explanation import describe_accounts
     from onnxopt.cli.watch import watching
 
     destination = check_output(settings, output)
@@ -65,6 +71,7 @@ def command(
             target,
             sizes=sizes,
             specialize=built_in,
+            keep_default_inputs=keep_default_inputs,
             verify=not no_verify,
             measure=measure,
             reading=reading,
@@ -72,8 +79,14 @@ def command(
         result = api.optimize(
             model, destination, recipe=recipe, data=data, options=options, observer=watch
         )
+    document = result.to_json()
+    if explain:
+        accounts = api.explain_steps(result.steps)
+        for line in describe_accounts(accounts, settings.console.width):
+            settings.say(line)
+        document["accounts"] = [account.to_json() for account in accounts]
     _print(settings, result)
-    settings.emit(result.to_json())
+    settings.emit(document)
 
 
 def _print(settings: Settings, result: OptimizeResult) -> None:

@@ -48,6 +48,11 @@ set_option: Decorator = click.option(
 keep_inputs_option: Decorator = click.option(
     "--keep-inputs", is_flag=True, help="Let callers still feed the inputs of --set."
 )
+keep_default_inputs_option: Decorator = click.option(
+    "--keep-default-inputs",
+    is_flag=True,
+    help="Let callers still feed inputs that have a default; those are neither folded nor fused.",
+)
 metric_option: Decorator = click.option(
     "--metric", help="Task metric: top1, topk{k=5}, cer{…}, module:function."
 )

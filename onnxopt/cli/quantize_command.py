@@ -10,6 +10,7 @@ import click
 from onnxopt.cli.options import (
     bake_dim_option,
     check_output,
+    keep_default_inputs_option,
     keep_inputs_option,
     max_drop_option,
     max_error_option,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 @bake_dim_option
 @set_option
 @keep_inputs_option
+@keep_default_inputs_option
 @metric_option
 @max_drop_option
 @max_error_option
@@ -70,6 +72,7 @@ def command(
     dims: tuple[str, ...],
     inputs: tuple[str, ...],
     keep_inputs: bool,
+    keep_default_inputs: bool,
     metric: str | None,
     max_drop: str | None,
     max_error: float | None,
@@ -101,6 +104,7 @@ def command(
             target,
             sizes=sizes,
             specialize=built_in,
+            keep_default_inputs=keep_default_inputs,
             verify=not no_verify,
             measure=measure,
             reading=reading,

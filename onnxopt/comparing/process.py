@@ -51,7 +51,7 @@ def run_limited(
         memory_bytes: Resident memory, looked at 50 times a second; None for 90 % of what is free.
     """
     allowed = memory_bytes or int(psutil.virtual_memory().available * _FREE_SHARE)
-    command = [sys.executable, "-P", "-m", *arguments]
+    command = [sys.executable, "-P", "-m", "onnxopt.startup", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     ) as child:

@@ -17,7 +17,7 @@ from onnxopt_passes.fuse._convolution import Convolution, read_convolution
 from onnxopt_passes.fuse._phases import Array
 from onnxopt_passes.fuse._shape import Layouts
 from onnxopt_passes.fuse._window import bias_of, read_window
-from onnxopt_passes.fuse.factor_gated_residual import _gate_path
+from onnxopt_passes.fuse.factor_gated_residual import gate_path
 
 AXES_BY_INPUT = 13
 FIRST_SCAN = 9
@@ -76,9 +76,7 @@ def read_low_rank(layouts: Layouts, value: ir.Value | None) -> LowRank | str | N
         if gate is None or source is None or not is_op(source, "Conv"):
             continue
         path = (
-            _gate_path(gate)
-            if layouts[gate].channels == layouts[source.outputs[0]].channels
-            else []
+            gate_path(gate) if layouts[gate].channels == layouts[source.outputs[0]].channels else []
         )
         if path and path[-1].inputs[0] in (image, source.inputs[0]):
             return _linear(source, gate, (source, node))

@@ -41,6 +41,8 @@ class FactorGatedResidual(Pass):
     no other reader.
     """
 
+    looks_for = frozenset(_POOLS)
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each sum and difference."""
         editor = Editor(model)
@@ -60,7 +62,7 @@ def _factor(
     if product is None or x is None or node is None or not is_op(node, "Mul"):
         return None
     others = [value for value in node.inputs if value is not None and value is not x]
-    path = _gate_path(others[0]) if len(others) == 1 else []
+    path = gate_path(others[0]) if len(others) == 1 else []
     if not path:
         return None
     if only_consumer(product) is not last:
@@ -78,7 +80,7 @@ def _factor(
     return Note.applied(new, "the residual moved into the gate")
 
 
-def _gate_path(value: ir.Value) -> list[ir.Node]:
+def gate_path(value: ir.Value) -> list[ir.Node]:
     """The nodes from a value up to a global pooling that keep one position; else nothing."""
     path: list[ir.Node] = []
     for _ in range(_LONGEST):

@@ -41,6 +41,8 @@ class FoldAttentionScale(Pass):
     and values that others read stay as they are.
     """
 
+    looks_for = frozenset({"Softmax"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Softmax."""
         editor, layouts = Editor(model), Layouts(model)

@@ -29,6 +29,8 @@ class FoldGateIntoConv(Pass):
     sample: a Scan over the batch unless it is known to be 1.
     """
 
+    looks_for = frozenset({"Conv"})
+
     least: int = 2
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

@@ -36,6 +36,8 @@ class FuseConvAffine(Pass):
     that others read too are copied.
     """
 
+    looks_for = frozenset({"Conv", "ConvTranspose"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each convolution, then those left before one."""
         editor, layouts = Editor(model), Layouts(model)

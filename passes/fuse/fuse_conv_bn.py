@@ -28,6 +28,8 @@ class FuseConvBn(Pass):
     padding. Weights that others read too are copied.
     """
 
+    looks_for = frozenset({"BatchNormalization"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold every normalization that touches a convolution."""
         editor = Editor(model)

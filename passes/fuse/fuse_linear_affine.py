@@ -31,6 +31,8 @@ class FuseLinearAffine(Pass):
     unless a longer chain becomes that Add. Weights that others read too are copied.
     """
 
+    looks_for = frozenset({"Gemm", "MatMul"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each layer, then those left before one."""
         editor, layouts = Editor(model), Layouts(model)

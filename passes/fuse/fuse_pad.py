@@ -28,6 +28,8 @@ class FusePad(Pass):
     padding, or have none.
     """
 
+    looks_for = frozenset({"Pad"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold every Pad whose readers can all take it."""
         editor = Editor(model)

@@ -81,6 +81,8 @@ class MergeConvTransposes(Pass):
     which is where the last step has few channels.
     """
 
+    looks_for = frozenset({"ConvTranspose"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge each chain that starts with a ConvTranspose."""
         editor = Editor(model)

@@ -36,6 +36,8 @@ class MergeLinearConvs(Pass):
     first cannot pass zero padding of the second.
     """
 
+    looks_for = frozenset({"Conv"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge into each Conv the one before it."""
         editor = Editor(model)

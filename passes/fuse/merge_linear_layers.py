@@ -22,6 +22,8 @@ class MergeLinearLayers(Pass):
     bias needs a second one to go into.
     """
 
+    looks_for = frozenset({"Gemm", "MatMul"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge each layer into the one that alone reads it."""
         editor, layouts = Editor(model), Layouts(model)

@@ -40,6 +40,8 @@ class MergeParallelConvs(Pass):
     re-parameterised networks train with.
     """
 
+    looks_for = frozenset({"BatchNormalization", "Conv"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge the operands of every Add that allows it."""
         editor = Editor(model)

@@ -32,6 +32,8 @@ class MoveConvBeforeResize(Pass):
     lies in between, and what the Conv saves must be worth more channels to interpolate.
     """
 
+    looks_for = frozenset({"Resize", "Upsample"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Resize with a Conv beside it."""
         editor = Editor(model)

@@ -39,6 +39,8 @@ class PoolBeforeConv(Pass):
     reads fewer channels.
     """
 
+    looks_for = frozenset({"GlobalAveragePool", "ReduceMean"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Move each mean up step by step as far as it goes."""
         editor, layouts = Editor(model), Layouts(model)

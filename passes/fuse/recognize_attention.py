@@ -31,6 +31,8 @@ class RecognizeAttention(Pass):
     queries is expanded first. Nothing else may read what lies in between.
     """
 
+    looks_for = frozenset({"Softmax"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Softmax."""
         editor, layouts = Editor(model), Layouts(model)

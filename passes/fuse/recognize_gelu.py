@@ -37,6 +37,8 @@ class RecognizeGelu(Pass):
             Runtime's own domain at any opset.
     """
 
+    looks_for = frozenset(_GATES)
+
     domain: Literal["onnx", "microsoft"] = "onnx"
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

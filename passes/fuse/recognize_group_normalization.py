@@ -35,6 +35,8 @@ class RecognizeGroupNormalization(Pass):
     provider has no kernel for the operator: this is for devices that do.
     """
 
+    looks_for = frozenset({"InstanceNormalization"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each InstanceNormalization."""
         editor = Editor(model)

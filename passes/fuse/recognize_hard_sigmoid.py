@@ -27,6 +27,8 @@ class RecognizeHardSigmoid(Pass):
     between; the longest such chain is replaced.
     """
 
+    looks_for = frozenset({"Clip", "HardSigmoid", "Max", "Min", "Relu"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each chain at its last node."""
         editor, walker = Editor(model), Walker(model)

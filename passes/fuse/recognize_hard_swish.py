@@ -31,6 +31,8 @@ class RecognizeHardSwish(Pass):
     Runtime treats the same.
     """
 
+    looks_for = frozenset({"Clip", "HardSigmoid", "Max", "Min", "Relu"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each product of two variables as ``x·gate``."""
         editor, walker = Editor(model), Walker(model)

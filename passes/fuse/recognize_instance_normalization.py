@@ -25,6 +25,8 @@ class RecognizeInstanceNormalization(Pass):
     left for recognize-layer-normalization.
     """
 
+    looks_for = frozenset({"Pow", "Sqrt"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each root."""
         yield from rewrite_normalizations(model, _obstacle, _replace)

@@ -35,6 +35,8 @@ class RecognizeL2Normalization(Pass):
     NaN. ONNX Runtime's CPU provider computes the operator no faster than the parts.
     """
 
+    looks_for = frozenset({"ReduceL2", "Sqrt"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each norm."""
         editor, layouts = Editor(model), Layouts(model)

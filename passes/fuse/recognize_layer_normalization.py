@@ -26,6 +26,8 @@ class RecognizeLayerNormalization(Pass):
     Nothing else may read what lies in between.
     """
 
+    looks_for = frozenset({"Pow", "Sqrt"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each root."""
         yield from rewrite_normalizations(model, _obstacle, _replace)

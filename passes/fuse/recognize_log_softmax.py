@@ -27,6 +27,8 @@ class RecognizeLogSoftmax(Pass):
     underflows. Nothing else may read what lies in between.
     """
 
+    looks_for = frozenset({"Log", "ReduceLogSumExp"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Log and each ReduceLogSumExp."""
         editor, layouts = Editor(model), Layouts(model)

@@ -24,6 +24,8 @@ class RecognizeMatmul(Pass):
     transposes at run time and takes no fused forms.
     """
 
+    looks_for = frozenset({"Einsum"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each Einsum of two operands that is a product of matrices."""
         editor = Editor(model)

@@ -22,6 +22,8 @@ class RecognizeMish(Pass):
     ``k·Mish(x)``. Run recognize-softplus first for spellings with Exp and Log.
     """
 
+    looks_for = frozenset({"Softplus"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each hyperbolic tangent."""
         yield from rewrite_gates(model, _GATES, _replacement)

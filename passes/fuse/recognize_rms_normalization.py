@@ -23,6 +23,8 @@ class RecognizeRmsNormalization(Pass):
     Nothing else may read what lies in between.
     """
 
+    looks_for = frozenset({"Pow", "Sqrt"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each root."""
         yield from rewrite_normalizations(model, _obstacle, _replace, centered=False)

@@ -22,6 +22,8 @@ class RecognizeSigmoid(Pass):
     between. ``x/(1 + exp(-x))`` so becomes the pair of Sigmoid and Mul that runtimes know as SiLU.
     """
 
+    looks_for = frozenset({"Exp"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Exp."""
         editor, layouts = Editor(model), Layouts(model)

@@ -31,6 +31,8 @@ class RecognizeSilu(Pass):
             own domain at any opset.
     """
 
+    looks_for = frozenset(_GATES)
+
     domain: Literal["onnx", "microsoft"] = "onnx"
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

@@ -26,6 +26,8 @@ class RecognizeSoftmax(Pass):
     only the last axis can be written.
     """
 
+    looks_for = frozenset({"Exp"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Exp."""
         editor, layouts = Editor(model), Layouts(model)

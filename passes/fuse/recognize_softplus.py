@@ -23,6 +23,8 @@ class RecognizeSoftplus(Pass):
     spell-softplus-by-exp writes it as it likes it.
     """
 
+    looks_for = frozenset({"Log"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each Log."""
         editor, layouts = Editor(model), Layouts(model)

@@ -35,6 +35,8 @@ class SpellAffineAsBatchNorm(Pass):
     fuse-conv-bn can fold is better folded: run those first.
     """
 
+    looks_for = frozenset({"BatchNormalization", *_BLOCKED})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each chain at its last node."""
         editor, layouts = Editor(model), Layouts(model)

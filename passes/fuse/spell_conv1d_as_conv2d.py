@@ -37,6 +37,8 @@ class SpellConv1dAsConv2d(Pass):
     out once at their borders.
     """
 
+    looks_for = frozenset({"Conv"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Lift every region that holds a Conv of rank 3."""
         editor, layouts = Editor(model), Layouts(model)

@@ -30,6 +30,7 @@ class SpellDepthToSpace(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"DepthToSpace"})
 
     largest: int = 4
 

@@ -28,6 +28,8 @@ class SpellPreluAsBatchNorm(Pass):
     PRelu, and runs this form within its blocked layout (7 times faster).
     """
 
+    looks_for = frozenset({"PRelu"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each PRelu with constant slopes."""
         editor, layouts = Editor(model), Layouts(model)

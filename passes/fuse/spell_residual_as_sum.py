@@ -24,6 +24,7 @@ class SpellResidualAsSum(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"LayerNormalization"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each sum that a normalization reads."""

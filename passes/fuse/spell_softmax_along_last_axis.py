@@ -29,6 +29,8 @@ class SpellSoftmaxAlongLastAxis(Pass):
         least: Leave tensors alone that are known to have fewer elements: moving them costs as much.
     """
 
+    looks_for = frozenset({"LogSoftmax", "Softmax"})
+
     least: int = 8192
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

@@ -26,6 +26,8 @@ class SpellSoftplusByExp(Pass):
     times. Single precision only.
     """
 
+    looks_for = frozenset({"Mish", "Softplus"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each Mish, each Tanh of a Softplus, then each Softplus that is left."""
         editor = Editor(model)

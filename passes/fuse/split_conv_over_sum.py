@@ -63,6 +63,8 @@ class SplitConvOverSum(Pass):
     ``least`` is how many products an output number must be spared.
     """
 
+    looks_for = frozenset({"Conv"})
+
     least: int = 1
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

@@ -84,6 +84,8 @@ class SplitConvOverUpsample(Pass):
     ``least`` is how many products an output number must be spared.
     """
 
+    looks_for = frozenset({"Conv"})
+
     least: int = 1
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

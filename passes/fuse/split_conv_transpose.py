@@ -30,6 +30,8 @@ class SplitConvTranspose(Pass):
     on ONNX Runtime's CPU provider the float kernel is as fast for the others.
     """
 
+    looks_for = frozenset({"ConvTranspose"})
+
     overlapping: bool = False
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

@@ -25,6 +25,8 @@ class CancelTransposes(Pass):
     undone by the next round. Constants are transposed in place.
     """
 
+    looks_for = frozenset({"Transpose"})
+
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Improve every graph for every permutation that occurs in it."""
         editor = Editor(model)

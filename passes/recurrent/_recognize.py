@@ -14,6 +14,9 @@ from onnxopt_passes.recurrent._states import Refusal
 from onnxopt_passes.recurrent._trace import Trace
 from onnxopt_passes.recurrent._unrolled import plan_chain, write_chain
 
+PRODUCTS = frozenset({"Gemm", "GRU", "LSTM", "MatMul", "RNN"})
+"""Ops of which every step of a recurrence holds one, or which it has become."""
+
 _FIRST_OPSET = 7
 
 
@@ -23,7 +26,7 @@ def recognize(model: ir.Model, find: Finder) -> Iterator[Note]:
     A sequence that reads what another one made waits for the next sweep over the model.
     """
     ops = {node.op_type for node in all_nodes(model)}
-    if not ops & {"MatMul", "Gemm", "LSTM", "GRU", "RNN"}:
+    if not ops & PRODUCTS:
         return
     editor = Editor(model)
     while True:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.recurrent._gru import gru_cells
-from onnxopt_passes.recurrent._recognize import recognize
+from onnxopt_passes.recurrent._recognize import PRODUCTS, recognize
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class RecognizeGru(Pass):
     spellings (``n + z∘(h - n)``, ``z`` and ``1 - z`` exchanged). Unrolled steps and loops under
     the conditions of ``recognize-lstm``.
     """
+
+    looks_for = PRODUCTS
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace loops first, then unrolled sequences."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.recurrent._lstm import lstm_cells
-from onnxopt_passes.recurrent._recognize import recognize
+from onnxopt_passes.recurrent._recognize import PRODUCTS, recognize
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class RecognizeLstm(Pass):
     a cell state in the middle is read elsewhere, where an input depends on an earlier state, and
     where the batch of the first state is not known to be that of the input.
     """
+
+    looks_for = PRODUCTS
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace loops first, then unrolled sequences."""

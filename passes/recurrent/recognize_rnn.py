@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.recurrent._recognize import recognize
+from onnxopt_passes.recurrent._recognize import PRODUCTS, recognize
 from onnxopt_passes.recurrent._simple import simple_cells
 
 
@@ -19,6 +19,8 @@ class RecognizeRnn(Pass):
     ``f`` is any activation that the operator knows; the weights are constant. Unrolled steps and
     loops under the conditions of ``recognize-lstm``.
     """
+
+    looks_for = PRODUCTS
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace loops first, then unrolled sequences."""

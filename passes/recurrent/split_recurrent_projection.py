@@ -37,6 +37,8 @@ class SplitRecurrentProjection(Pass):
         least: How many times wider than all gates together the input has to be.
     """
 
+    looks_for = frozenset({"GRU", "LSTM", "RNN"})
+
     least: float = 1.5
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

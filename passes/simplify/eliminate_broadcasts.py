@@ -46,6 +46,7 @@ class EliminateBroadcasts(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Expand"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Bypass in the main graph and its subgraphs."""

@@ -22,6 +22,7 @@ class EliminateIdentities(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Identity"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Bypass every Identity of every graph and function."""

@@ -24,6 +24,7 @@ class EliminateRepeats(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = _UNDO_THEMSELVES | _CHANGE_NOTHING_TWICE
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Bypass in every graph and function."""

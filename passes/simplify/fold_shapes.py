@@ -30,6 +30,7 @@ class FoldShapes(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Shape", "Size"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold in the main graph and its subgraphs; nothing is known of sizes in functions."""

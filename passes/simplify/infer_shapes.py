@@ -22,6 +22,7 @@ class InferShapes(Pass):
     """
 
     exactness = Exactness.BITWISE
+    settles = True
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Annotate in place; one note says how many values."""

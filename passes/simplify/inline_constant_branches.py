@@ -22,6 +22,7 @@ class InlineConstantBranches(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"If"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Inline outermost first; what stands in a branch is then looked at in its new place."""

@@ -42,6 +42,7 @@ class MergeCasts(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Cast"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

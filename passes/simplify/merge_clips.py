@@ -36,6 +36,7 @@ class MergeClips(Pass):
     """
 
     exactness = Exactness.ROUNDING
+    looks_for = frozenset({"Clip", "Max", "Min", "Relu"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

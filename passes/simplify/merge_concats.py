@@ -21,6 +21,7 @@ class MergeConcats(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Concat"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

@@ -39,6 +39,7 @@ class MergeConstantOperands(Pass):
     """
 
     exactness = Exactness.ROUNDING
+    looks_for = frozenset({"Add", "Div", "Mul", "Sub"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

@@ -27,6 +27,7 @@ class MergeGathers(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Gather", "Slice"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge in every graph and function."""

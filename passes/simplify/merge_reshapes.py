@@ -33,6 +33,7 @@ class MergeReshapes(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset(_RESHAPES)
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

@@ -32,6 +32,7 @@ class MergeSlices(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Slice"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

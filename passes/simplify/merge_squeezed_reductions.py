@@ -40,6 +40,7 @@ class MergeSqueezedReductions(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Squeeze", "Unsqueeze"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge in every graph; ranks in functions are not known."""

@@ -22,6 +22,7 @@ class MergeTransposes(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Transpose"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Merge along chains, first to last, in every graph and function."""

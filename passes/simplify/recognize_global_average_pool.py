@@ -26,6 +26,7 @@ class RecognizeGlobalAveragePool(Pass):
     """
 
     exactness = Exactness.ROUNDING
+    looks_for = frozenset({"AveragePool", "ReduceMean"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Rewrite in place, in every graph; ranks in functions are not known."""

@@ -32,6 +32,7 @@ class SpellSizes(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Shape", "Size"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Rewrite in the main graph and its subgraphs; sizes in functions are not known."""

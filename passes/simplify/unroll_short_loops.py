@@ -29,6 +29,7 @@ class UnrollShortLoops(Pass):
     """
 
     exactness = Exactness.BITWISE
+    looks_for = frozenset({"Loop"})
     max_trips: int = 2
     max_nodes: int = 64
 
