@@ -12,15 +12,19 @@ from onnxopt import store
 from onnxopt.api.crafting import exact_part, float_part, lossy_part, replayed, with_goal
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.precision import settle_precision
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.runtime import Precision
+from onnxopt.targets import Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import StepResult
 
-QuantizeVerdict = Literal["int8", "kept-float"]
+LossyName = Literal["int8", "float16"]
+QuantizeVerdict = LossyName | Literal["kept-float"]
 
 
 def default_quantize(method: str = "auto") -> str:
@@ -34,6 +38,13 @@ def default_quantize(method: str = "auto") -> str:
 
 
 DEFAULT_QUANTIZE = default_quantize()
+
+
+def lossy_name(target: Target) -> LossyName:
+    """What a target takes precision for: integers, or half precision where it has none."""
+    return "float16" if target.int8 is None else "int8"
+
+
 _TOP_ROWS = 20
 
 
@@ -43,7 +54,8 @@ class QuantizeResult:
 
     Attributes:
         model: What ships.
-        verdict: ``int8``, or ``kept-float`` where int8 misses the budget or is not faster.
+        verdict: ``int8`` (``float16`` on targets without integers), or ``kept-float`` where that
+            misses the budget or is not faster.
         fits: Whether what ships is inside the budget, and faster where that was measured.
         why: The reason in a sentence.
         exact: What the exact passes did before.
@@ -53,6 +65,11 @@ class QuantizeResult:
         benchmark: The exact float model and the quantized one timed side by side; None where it
             was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
+        provider: The provider that the verdict speaks of.
+        precision: The arithmetic that the provider is to use beside the integers: the target's
+            own where the float model keeps the budget at it, else fp32.
+        float_comparison: The exact model at the target's own precision against the original;
+            None where that is fp32.
     """
 
     model: ir.Model
@@ -65,6 +82,9 @@ class QuantizeResult:
     comparison: Comparison
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
+    provider: str = "cpu"
+    precision: Precision = "fp32"
+    float_comparison: Comparison | None = None
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -114,12 +134,15 @@ class QuantizeResult:
             "fits": self.fits,
             "why": self.why,
             "summary": self.summary,
+            "provider": self.provider,
+            "precision": self.precision,
             "recipe": str(self.recipe),
             "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],
             "remarks": [*self.exact.remarks, *self.quantized.remarks],
             "equivalence": self.equivalence.to_json() if self.equivalence else None,
             "comparison": self.comparison.to_json(),
+            "float_comparison": self.float_comparison.to_json() if self.float_comparison else None,
             "benchmark": asdict(self.benchmark) if self.benchmark else None,
             "saved": asdict(self.saved) if self.saved else None,
         }
@@ -130,7 +153,7 @@ def quantize(
     output: Path | str | None = None,
     *,
     data: DataSource,
-    recipe: str | Recipe = DEFAULT_QUANTIZE,
+    recipe: str | Recipe | None = None,
     budget: Budget | None = None,
     options: RunOptions | None = None,
     observer: Observer | None = None,
@@ -141,7 +164,7 @@ def quantize(
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; never changed.
         output: Where to write what ships; None writes nothing.
         data: Samples; split into calibration and held-out ones unless a ``Split`` is given.
-        recipe: The quantizing steps.
+        recipe: The quantizing steps; the target's own by default.
         budget: How much worse the result may be; by default a mean relative L2 error of 0.05.
         options: Target, threads, seed and so on.
         observer: Hears about each pass.
@@ -155,22 +178,26 @@ def quantize(
     _check_data(bench)
     exact, equivalence = exact_part(bench, observer)
     floated = float_part(bench, exact, observer)
-    lossy = lossy_part(bench, exact, bench.recipe(recipe), budget, observer)
+    settled = settle_precision(bench, floated.model, budget)
+    bench = settled.bench
+    name = lossy_name(bench.target)
+    asked = bench.target.lossy_recipe if recipe is None else recipe
+    lossy = lossy_part(bench, exact, bench.recipe(asked), budget, observer)
     quantized, fits, why = lossy.result, lossy.fits, lossy.why
     if not quantized.changed:
         fits, why = False, _why_nothing(quantized)
     timing = None
     if bench.options.measure and quantized.changed and (fits or budget.int8_anyway):
-        pair = {"the exact float model": floated.model, "int8": quantized.model}
+        pair = {"the exact float model": floated.model, name: quantized.model}
         timing = time_both(bench, pair)
         if fits and not timing.ratios[0].is_faster:
-            fits, why = False, _why_slow(timing)
+            fits, why = False, _why_slow(timing, name)
     int8 = quantized.changed and (fits or budget.int8_anyway)
     ships = quantized.model if int8 else floated.model
     saved = store.save(ships, Path(output)) if output is not None else None
     return QuantizeResult(
         model=ships,
-        verdict="int8" if int8 else "kept-float",
+        verdict=name if int8 else "kept-float",
         fits=fits or not int8,
         why=why,
         exact=exact,
@@ -179,6 +206,9 @@ def quantize(
         comparison=lossy.comparison,
         benchmark=timing,
         saved=saved,
+        provider=bench.target.provider,
+        precision=bench.target.session.precision,
+        float_comparison=settled.comparison,
     )
 
 
@@ -197,9 +227,9 @@ def _why_nothing(quantized: PipelineResult) -> str:
     return about_all[-1] if about_all else "no quantizing step found anything worth its while"
 
 
-def _why_slow(timing: BenchmarkResult) -> str:
+def _why_slow(timing: BenchmarkResult, name: str) -> str:
     ratio = timing.ratios[0]
     return (
-        f"int8 runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
+        f"{name} runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
         "the speed of the exact float model"
     )
