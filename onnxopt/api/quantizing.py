@@ -46,6 +46,7 @@ def lossy_name(target: Target) -> LossyName:
 
 
 _TOP_ROWS = 20
+_FLOAT = "the exact float model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ class QuantizeResult:
         benchmark: The exact float model and the quantized one timed side by side; None where it
             was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
+        target: The target, after falling back where this machine lacks its precision.
         provider: The provider that the verdict speaks of.
         precision: The arithmetic that the provider is to use beside the integers: the target's
             own where the float model keeps the budget at it, else fp32.
@@ -82,6 +84,7 @@ class QuantizeResult:
     comparison: Comparison
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
+    target: str = ""
     provider: str = "cpu"
     precision: Precision = "fp32"
     float_comparison: Comparison | None = None
@@ -134,6 +137,7 @@ class QuantizeResult:
             "fits": self.fits,
             "why": self.why,
             "summary": self.summary,
+            "target": self.target,
             "provider": self.provider,
             "precision": self.precision,
             "recipe": str(self.recipe),
@@ -179,19 +183,17 @@ def quantize(
     exact, equivalence = exact_part(bench, observer)
     floated = float_part(bench, exact, observer)
     settled = settle_precision(bench, floated.model, budget)
-    bench = settled.bench
-    name = lossy_name(bench.target)
-    asked = bench.target.lossy_recipe if recipe is None else recipe
-    lossy = lossy_part(bench, exact, bench.recipe(asked), budget, observer)
+    bench, name = settled.bench, lossy_name(bench.target)
+    steps = bench.recipe(bench.target.lossy_recipe if recipe is None else recipe)
+    lossy = lossy_part(bench, exact, steps, budget, observer)
     quantized, fits, why = lossy.result, lossy.fits, lossy.why
     if not quantized.changed:
         fits, why = False, _why_nothing(quantized)
     timing = None
     if bench.options.measure and quantized.changed and (fits or budget.int8_anyway):
-        pair = {"the exact float model": floated.model, name: quantized.model}
-        timing = time_both(bench, pair)
+        timing = time_both(bench, {_FLOAT: floated.model, name: quantized.model})
         if fits and not timing.ratios[0].is_faster:
-            fits, why = False, _why_slow(timing, name)
+            fits, why = False, _why_slow(timing)
     int8 = quantized.changed and (fits or budget.int8_anyway)
     ships = quantized.model if int8 else floated.model
     saved = store.save(ships, Path(output)) if output is not None else None
@@ -206,6 +208,7 @@ def quantize(
         comparison=lossy.comparison,
         benchmark=timing,
         saved=saved,
+        target=bench.target.name,
         provider=bench.target.provider,
         precision=bench.target.session.precision,
         float_comparison=settled.comparison,
@@ -227,9 +230,9 @@ def _why_nothing(quantized: PipelineResult) -> str:
     return about_all[-1] if about_all else "no quantizing step found anything worth its while"
 
 
-def _why_slow(timing: BenchmarkResult, name: str) -> str:
+def _why_slow(timing: BenchmarkResult) -> str:
     ratio = timing.ratios[0]
     return (
-        f"{name} runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
+        f"{ratio.candidate} runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
         "the speed of the exact float model"
     )

@@ -147,5 +147,6 @@ def _precision_lines(result: QuantizeResult) -> list[str]:
             f"the exact float model as the target runs it: error {found.fidelity.mean:.3g}"
         )
     if (result.provider, result.precision) != ("cpu", "fp32"):
-        lines.append(f"run it with provider {result.provider} in {result.precision}")
+        where = f"provider {result.provider} in {result.precision}"
+        lines.append(f"run it with {where}: made for target {result.target}")
     return lines
