@@ -88,7 +88,7 @@ def lossy_part(
 
 
 def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Comparison:
-    """The original and what was made of it, on held-out samples.
+    """The original in fp32 on the CPU, and what was made of it as it will run, on held-out samples.
 
     Raises:
         DataError: There are none.
@@ -100,7 +100,8 @@ def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Co
         model,
         bench.data.test,
         criteria_of(budget, bench.options.seed),
-        config=replace(bench.session, spinning=False),
+        config=replace(bench.session, provider="cpu", precision="fp32", spinning=False),
+        candidate_config=replace(bench.session, spinning=False),
         progress=bench.options.progress,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,15 @@ from onnxopt.api.packaging import (
     source_hash,
     versions,
 )
-from onnxopt.api.quantizing import DEFAULT_QUANTIZE
+from onnxopt.api.precision import at_precision, settle_precision
+from onnxopt.api.quantizing import lossy_name
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer
 from onnxopt.recipe import Recipe
+from onnxopt.runtime import SessionConfig
 from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Measurement, Ratio
 from onnxopt.timing import Candidate as Entrant
 from onnxopt.timing import benchmark as time_candidates
@@ -59,6 +61,7 @@ class Delivered:
         ratio: Speed-up over the original; None for the original itself.
         fits: Whether it is inside the budget.
         verdict: The reason in a sentence.
+        session: How it runs.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Delivered:
     ratio: Ratio | None
     fits: bool
     verdict: str
+    session: SessionConfig = field(default_factory=SessionConfig)
 
     @property
     def is_faster(self) -> bool:
@@ -126,7 +130,8 @@ class DeliverPlan:
     """What to try and how long to measure.
 
     Attributes:
-        recipes: Candidate name → steps that follow the exact recipe.
+        recipes: Candidate name → steps that follow the exact recipe; the target's lossy recipe
+            where there is none.
         timing: How long to measure.
     """
 
@@ -135,8 +140,8 @@ class DeliverPlan:
 
 
 def default_plan() -> DeliverPlan:
-    """int8, as much as the budget allows, beside the exact model."""
-    return DeliverPlan({"int8": DEFAULT_QUANTIZE}, BenchmarkConfig())
+    """The target's own lossy recipe, as far as the budget allows, beside the exact model."""
+    return DeliverPlan({}, BenchmarkConfig())
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +152,7 @@ class _Made:
     model: ir.Model
     recipe: Recipe
     steps: tuple[StepResult, ...]
+    session: SessionConfig
     comparison: Comparison | None = None
     fits: bool = True
     verdict: str = "the original"
@@ -190,9 +196,9 @@ def deliver(
         raise DataError("there are no held-out samples to compare with")
     made = _make(bench, plan, budget, observer)
     timing = time_candidates(
-        [Entrant(one.model, one.name) for one in made],
+        [Entrant(one.model, one.name, one.session) for one in made],
         bench.some_feeds(),
-        replace(plan.timing, session=bench.session, seed=bench.options.seed),
+        replace(plan.timing, session=made[0].session, seed=bench.options.seed),
         bench.options.progress,
     )
     ratios = {ratio.candidate: ratio for ratio in timing.ratios}
@@ -207,27 +213,33 @@ def deliver(
 def _make(
     bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
 ) -> list[_Made]:
-    original = _Made(AS_SHIPPED, bench.model, Recipe(()), ())
+    plain = at_precision(bench, "fp32")
+    original = _Made(AS_SHIPPED, bench.model, Recipe(()), (), plain.session)
     exact, _ = exact_part(bench, observer)
     best = float_part(bench, exact, observer)
     whole, steps = exact.recipe.then(best.recipe), exact.results + best.results
-    verified = _judged(bench, budget, _Made(EXACT, best.model, whole, steps))
-    made = [original, replace(verified, fits=True, verdict=_exact_verdict(bench))]
-    for name, recipe in plan.recipes.items():
+    compared = held_out_comparison(plain, best.model, budget)
+    made = [original, _Made(EXACT, best.model, whole, steps, plain.session, compared)]
+    made[1] = replace(made[1], verdict=_exact_verdict(bench))
+    settled = settle_precision(bench, best.model, budget)
+    if settled.comparison is not None:
+        name, judged = f"{EXACT}-{bench.session.precision}", (settled.fits, settled.why)
+        session, compared = bench.session, settled.comparison
+        made.append(_Made(name, best.model, whole, steps, session, compared, *judged))
+    bench = settled.bench
+    recipes = plan.recipes or {lossy_name(bench.target): bench.target.lossy_recipe}
+    for name, recipe in recipes.items():
         lossy = lossy_part(bench, exact, bench.recipe(recipe), budget, observer)
         whole = exact.recipe.then(replayed(lossy.result))
         steps = exact.results + lossy.result.results
         model, found = lossy.result.model, lossy.comparison
-        made.append(_Made(name, model, whole, steps, found, lossy.fits, lossy.why))
+        judged = (lossy.fits, lossy.why)
+        made.append(_Made(name, model, whole, steps, bench.session, found, *judged))
     return made
 
 
 def _exact_verdict(bench: Workbench) -> str:
     return "computes the same, " + ("verified" if bench.options.verify else "not verified")
-
-
-def _judged(bench: Workbench, budget: Budget, made: _Made) -> _Made:
-    return replace(made, comparison=held_out_comparison(bench, made.model, budget))
 
 
 def _delivered(made: _Made, measurement: Measurement, ratio: Ratio | None) -> Delivered:
@@ -241,6 +253,7 @@ def _delivered(made: _Made, measurement: Measurement, ratio: Ratio | None) -> De
         ratio=ratio,
         fits=made.fits,
         verdict=made.verdict,
+        session=made.session,
     )
 
 
@@ -271,15 +284,16 @@ def _content(
         candidate=shipped.name,
         verdict=shipped.verdict,
         verified=bench.options.verify,
-        exactness=exactness_of(shipped.model),
+        exactness=exactness_of(shipped.model, shipped.session.precision),
         target=bench.target.name,
         provider=bench.target.provider,
         threads=bench.options.threads,
+        precision=shipped.session.precision,
         source=bench.origin,
         source_sha256=source_hash(source),
         recipe=str(shipped.recipe),
         steps=deltas(shipped.steps),
-        samples=golden_samples(shipped.model, bench.some_feeds(GOLDEN_SAMPLES), bench.session),
+        samples=golden_samples(shipped.model, bench.some_feeds(GOLDEN_SAMPLES), shipped.session),
         data=data_entries(bench.data),
         versions=versions(),
         measured={

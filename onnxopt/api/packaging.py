@@ -29,7 +29,7 @@ from onnxopt.deploy import (
     write_bundle,
 )
 from onnxopt.exactness import Exactness
-from onnxopt.runtime import SessionConfig, environment, open_session
+from onnxopt.runtime import Precision, SessionConfig, environment, open_session
 from onnxopt.signature import signature_of
 from onnxopt.transform import StepResult
 
@@ -74,10 +74,11 @@ def package(
         candidate="as-given",
         verdict="packaged as given",
         verified=False,
-        exactness=exactness_of(bench.model),
+        exactness=exactness_of(bench.model, bench.session.precision),
         target=bench.target.name,
         provider=bench.target.provider,
         threads=bench.options.threads,
+        precision=bench.session.precision,
         source=bench.origin,
         source_sha256=source_hash(model),
         recipe="",
@@ -135,12 +136,12 @@ def data_entries(data: Split | None) -> dict[str, DataEntry]:
     }
 
 
-def exactness_of(model: ir.Model) -> Exactness:
-    """How reproducible a model's outputs are between machines: integer kernels differ more."""
+def exactness_of(model: ir.Model, precision: Precision = "fp32") -> Exactness:
+    """How reproducible outputs are between machines: integer and 16-bit kernels differ more."""
     from onnxopt.graph import all_nodes
 
     integer = any(node.op_type in _INTEGER_OPS for node in all_nodes(model))
-    return Exactness.LOSSY if integer else Exactness.ROUNDING
+    return Exactness.LOSSY if integer or precision != "fp32" else Exactness.ROUNDING
 
 
 def deltas(steps: Sequence[StepResult]) -> list[StepDelta]:

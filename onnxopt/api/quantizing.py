@@ -12,15 +12,19 @@ from onnxopt import store
 from onnxopt.api.crafting import exact_part, float_part, lossy_part, replayed, with_goal
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.precision import settle_precision
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.runtime import Precision
+from onnxopt.targets import INTEGERS, Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import Need, StepResult
 
-QuantizeVerdict = Literal["int8", "kept-float"]
+LossyName = Literal["int8", "float16"]
+QuantizeVerdict = LossyName | Literal["kept-float"]
 
 
 def default_quantize(method: str = "auto") -> str:
@@ -29,16 +33,22 @@ def default_quantize(method: str = "auto") -> str:
     Args:
         method: How ranges are read from the statistics.
     """
+    mixed = "quantize-mixed{"
     option = "" if method == "auto" else f"method={method}, "
-    return (
-        "smooth-activations | quantize-dynamic{op_types=[LSTM]} | "
-        f"quantize-mixed{{{option}refined=true}} | refine-rounding"
-    )
+    return INTEGERS.replace(mixed, f"{mixed}{option}")
 
 
 DEFAULT_QUANTIZE = default_quantize()
+
+
+def lossy_name(target: Target) -> LossyName:
+    """What a target takes precision for: integers, or half precision where it has none."""
+    return "float16" if target.int8 is None else "int8"
+
+
 _TOP_ROWS = 20
 _DATA = Need.DATA.value
+_FLOAT = "the exact float model"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +57,8 @@ class QuantizeResult:
 
     Attributes:
         model: What ships.
-        verdict: ``int8``, or ``kept-float`` where int8 misses the budget or is not faster.
+        verdict: ``int8`` (``float16`` on targets without integers), or ``kept-float`` where that
+            misses the budget or is not faster.
         fits: Whether what ships is inside the budget, and faster where that was measured.
         why: The reason in a sentence.
         exact: What the exact passes did before.
@@ -57,6 +68,12 @@ class QuantizeResult:
         benchmark: The exact float model and the quantized one timed side by side; None where it
             was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
+        target: The target, after falling back where this machine lacks its precision.
+        provider: The provider that the verdict speaks of.
+        precision: The arithmetic that the provider is to use beside the integers: the target's
+            own where the float model keeps the budget at it, else fp32.
+        float_comparison: The exact model at the target's own precision against the original;
+            None where that is fp32.
     """
 
     model: ir.Model
@@ -69,6 +86,10 @@ class QuantizeResult:
     comparison: Comparison
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
+    target: str = ""
+    provider: str = "cpu"
+    precision: Precision = "fp32"
+    float_comparison: Comparison | None = None
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -125,12 +146,16 @@ class QuantizeResult:
             "why": self.why,
             "summary": self.summary,
             "warnings": list(self.warnings),
+            "target": self.target,
+            "provider": self.provider,
+            "precision": self.precision,
             "recipe": str(self.recipe),
             "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],
             "remarks": [*self.exact.remarks, *self.quantized.remarks],
             "equivalence": self.equivalence.to_json() if self.equivalence else None,
             "comparison": self.comparison.to_json(),
+            "float_comparison": self.float_comparison.to_json() if self.float_comparison else None,
             "benchmark": asdict(self.benchmark) if self.benchmark else None,
             "saved": asdict(self.saved) if self.saved else None,
         }
@@ -141,7 +166,7 @@ def quantize(
     output: Path | str | None = None,
     *,
     data: DataSource,
-    recipe: str | Recipe = DEFAULT_QUANTIZE,
+    recipe: str | Recipe | None = None,
     budget: Budget | None = None,
     options: RunOptions | None = None,
     observer: Observer | None = None,
@@ -152,7 +177,7 @@ def quantize(
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; never changed.
         output: Where to write what ships; None writes nothing.
         data: Samples; split into calibration and held-out ones unless a ``Split`` is given.
-        recipe: The quantizing steps.
+        recipe: The quantizing steps; the target's own by default.
         budget: How much worse the result may be; by default a mean relative L2 error of 0.05.
         options: Target, threads, seed and so on.
         observer: Hears about each pass.
@@ -166,14 +191,16 @@ def quantize(
     _check_data(bench)
     exact, equivalence = exact_part(bench, observer)
     floated = float_part(bench, exact, observer)
-    lossy = lossy_part(bench, exact, bench.recipe(recipe), budget, observer)
+    settled = settle_precision(bench, floated.model, budget)
+    bench, name = settled.bench, lossy_name(bench.target)
+    steps = bench.recipe(bench.target.lossy_recipe if recipe is None else recipe)
+    lossy = lossy_part(bench, exact, steps, budget, observer)
     quantized, fits, why = lossy.result, lossy.fits, lossy.why
     if not quantized.changed:
         fits, why = False, _why_nothing(quantized)
     timing = None
     if bench.options.measure and quantized.changed and (fits or budget.int8_anyway):
-        pair = {"the exact float model": floated.model, "int8": quantized.model}
-        timing = time_both(bench, pair)
+        timing = time_both(bench, {_FLOAT: floated.model, name: quantized.model})
         if fits and not timing.ratios[0].is_faster:
             fits, why = False, _why_slow(timing)
     int8 = quantized.changed and (fits or budget.int8_anyway)
@@ -181,7 +208,7 @@ def quantize(
     saved = store.save(ships, Path(output)) if output is not None else None
     return QuantizeResult(
         model=ships,
-        verdict="int8" if int8 else "kept-float",
+        verdict=name if int8 else "kept-float",
         fits=fits or not int8,
         why=why,
         exact=exact,
@@ -190,6 +217,10 @@ def quantize(
         comparison=lossy.comparison,
         benchmark=timing,
         saved=saved,
+        target=bench.target.name,
+        provider=bench.target.provider,
+        precision=bench.target.session.precision,
+        float_comparison=settled.comparison,
     )
 
 
@@ -211,6 +242,6 @@ def _why_nothing(quantized: PipelineResult) -> str:
 def _why_slow(timing: BenchmarkResult) -> str:
     ratio = timing.ratios[0]
     return (
-        f"int8 runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
+        f"{ratio.candidate} runs at {ratio.speedup:.2f}× [{ratio.low:.2f}, {ratio.high:.2f}] "
         "the speed of the exact float model"
     )

@@ -15,8 +15,9 @@ from onnxopt.api.options import RunOptions
 from onnxopt.api.stateful import split_with_state, spread
 from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Split, open_dataset, split
+from onnxopt.errors import BackendMissingError
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import SessionConfig
+from onnxopt.runtime import SessionConfig, check_config
 from onnxopt.signature import Signature, signature_of
 from onnxopt.targets import Target, load_target
 from onnxopt.transform import Context
@@ -64,7 +65,7 @@ class Workbench:
             UsageError: The target is unknown.
         """
         model = store.load(source)
-        target = load_target(options.target)
+        target = _usable(load_target(options.target), options.threads)
         specialized = options.specialize.applied_to(model)
         parts = _parts(data, specialized, options)
         context = Context(
@@ -141,6 +142,20 @@ def held_out(
     signature = signature_of(options.specialize.applied_to(store.load(model)))
     samples = open_data(calibration, signature, options)
     return Split(samples, samples.take([]), open_data(test, signature, options))
+
+
+def _usable(target: Target, threads: int) -> Target:
+    """The target, or the one it falls back to where this machine has no such precision."""
+    if not target.fallback:
+        return target
+    settings = target.session
+    try:
+        check_config(
+            SessionConfig(provider=target.provider, threads=threads, precision=settings.precision)
+        )
+    except BackendMissingError:
+        return load_target(target.fallback)
+    return target
 
 
 def _parts(data: DataSource | None, model: ir.Model, options: RunOptions) -> Split | None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "minmax", "average", "percentile", "entropy", "mse"]),
     help="How ranges are read from the statistics; by default the best of them for each tensor.",
 )
-@click.option("--recipe", help="Quantizing steps; by default smooth, LSTMs dynamic, mix, refine.")
+@click.option("--recipe", help="Quantizing steps; by default those of the target.")
 @target_option
 @bake_dim_option
 @set_option
@@ -95,7 +95,7 @@ def command(
         raise UsageError("--method next to --recipe", "one or the other")
     destination = check_output(settings, output)
     built_in, sizes = specialization(dims, inputs, keep_inputs)
-    steps = recipe or api.default_quantize(method or "auto")
+    steps = recipe or (api.default_quantize(method) if method else None)
     budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided, int8_anyway)
     with watching(settings, f"quantizing {model}") as watch:
         options = run_options(
@@ -137,6 +137,22 @@ def _print(settings: Settings, result: QuantizeResult) -> None:
     settings.say(f"verdict: {result.verdict} ({result.why})")
     verified = str(result.equivalence) if result.equivalence else "not verified"
     settings.say(f"exact part: {verified}")
+    for line in _precision_lines(result):
+        settings.say(line)
     timing = result.benchmark
     settings.say(describe_ratio(timing.ratios[0]) if timing else "not timed")
     settings.say(describe_saved(result.saved))
+
+
+def _precision_lines(result: QuantizeResult) -> list[str]:
+    """What a provider has to be told beside the model; nothing for fp32 on the CPU."""
+    lines = []
+    found = result.float_comparison
+    if found is not None and found.fidelity is not None:
+        lines.append(
+            f"the exact float model as the target runs it: error {found.fidelity.mean:.3g}"
+        )
+    if (result.provider, result.precision) != ("cpu", "fp32"):
+        where = f"provider {result.provider} in {result.precision}"
+        lines.append(f"run it with {where}: made for target {result.target}")
+    return lines

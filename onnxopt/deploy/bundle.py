@@ -31,6 +31,7 @@ from onnxopt.deploy.samples import write_arrays
 from onnxopt.deploy.verify import verify_bundle
 from onnxopt.errors import UsageError
 from onnxopt.exactness import Exactness
+from onnxopt.runtime import Precision
 from onnxopt.signature import signature_of
 
 LOSSY_LIMIT = 0.02
@@ -61,6 +62,7 @@ class BundleContent:
         target: Name of the target.
         provider: Runtime provider it was measured on.
         threads: Thread count it was measured with.
+        precision: Arithmetic the provider was told to use.
         source: File name of the original.
         source_sha256: SHA-256 of the original file; of the content, for a model in memory.
         recipe: The recipe, spelled in full.
@@ -87,6 +89,7 @@ class BundleContent:
     samples: Sequence[GoldenSample]
     data: Mapping[str, DataEntry] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision = "fp32"
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -175,6 +178,7 @@ def _manifest(content: BundleContent, folder: Path, model_name: str) -> Manifest
         target=content.target,
         provider=content.provider,
         threads=content.threads,
+        precision=content.precision,
         source=content.source,
         source_sha256=content.source_sha256,
         recipe=content.recipe,

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onnxopt.errors import ModelError
+from onnxopt.runtime import Precision
 from onnxopt.signature import Signature, TensorSpec
 
 MANIFEST_NAME = "manifest.json"
@@ -105,6 +106,7 @@ class Manifest(_Frozen):
     target: str
     provider: str
     threads: int = Field(ge=1)
+    precision: Precision = "fp32"
     source: str
     source_sha256: str
     recipe: str

@@ -1,4 +1,4 @@
-"""Runs the model of this bundle. Needs nothing but numpy and onnxruntime.
+"""Runs the model of this bundle. Needs nothing but numpy and onnxruntime (and its plug-ins).
 
 python run.py                                 check the golden samples on this machine
 python run.py --input in.npz --output out.npz run one feed (arrays under the inputs' names)
@@ -55,6 +55,8 @@ def open_session(manifest: dict[str, Any], threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     wanted = manifest["provider"]
+    if wanted == "openvino" and add_openvino(options, manifest.get("precision", "fp32"), threads):
+        return ort.InferenceSession(str(HERE / manifest["model"]), options)
     if wanted not in PROVIDERS:
         print(f"note: measured on {wanted}; this script runs it on the CPU", file=sys.stderr)
     provider = PROVIDERS.get(wanted, PROVIDERS["cpu"])
@@ -62,6 +64,22 @@ def open_session(manifest: dict[str, Any], threads: int) -> Any:
     if session.get_providers()[0] != provider:
         sys.exit(f"{provider} is not available here; found {session.get_providers()[0]}")
     return session
+
+
+def add_openvino(options: Any, precision: str, threads: int) -> bool:
+    """Let OpenVINO's plug-in run the model, in the precision it was measured in; False without."""
+    try:
+        import onnxruntime_ep_openvino as plugin
+    except ImportError:
+        print("note: pip install onnxruntime-ep-openvino", file=sys.stderr)
+        return False
+    ort.register_execution_provider_library("openvino", plugin.get_library_path())
+    devices = [d for d in ort.get_ep_devices() if d.ep_name == plugin.get_ep_name()]
+    hint = {"fp32": "f32", "fp16": "f16"}.get(precision, precision)
+    told = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(threads)}
+    of_cpu = [d for d in devices if str(d.device.type).endswith("CPU")]
+    options.add_provider_for_devices(of_cpu[:1], {"load_config": json.dumps({"CPU": told})})
+    return True
 
 
 def run_once(session: Any, source: Path, destination: Path | None) -> int:

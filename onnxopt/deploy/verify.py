@@ -76,7 +76,9 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
 
 
 def _check_samples(folder: Path, manifest: Manifest) -> None:
-    config = SessionConfig(provider=manifest.provider, threads=manifest.threads)
+    config = SessionConfig(
+        provider=manifest.provider, threads=manifest.threads, precision=manifest.precision
+    )
     with open_session(folder / manifest.model, config) as session:
         for index in range(manifest.samples):
             outputs = session.run(read_arrays(folder / "golden" / f"{index:03d}.inputs.npz"))

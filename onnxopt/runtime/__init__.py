@@ -2,7 +2,7 @@
 
 from onnxopt.runtime.config import OptLevel, Precision, SessionConfig, SessionInfo
 from onnxopt.runtime.machine import Environment, cpu_flags, environment
-from onnxopt.runtime.opening import open_session
+from onnxopt.runtime.opening import check_config, open_session
 from onnxopt.runtime.providers import ProviderInfo, available_providers
 from onnxopt.runtime.session import Session
 
@@ -15,6 +15,7 @@ __all__ = [
     "SessionConfig",
     "SessionInfo",
     "available_providers",
+    "check_config",
     "cpu_flags",
     "environment",
     "open_session",

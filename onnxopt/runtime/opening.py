@@ -71,6 +71,18 @@ def open_session(model: Model, config: SessionConfig = SessionConfig()) -> Sessi
     return Session(inner, _info(inner, config, route, load_ms), label, folder, bound_to)
 
 
+def check_config(config: SessionConfig) -> None:
+    """See that this machine has the provider, precision and threads of a config.
+
+    Raises:
+        UsageError: there is no such provider.
+        BackendMissingError: something of it cannot be had here.
+    """
+    route = _route(config)
+    if not route.devices and route.provider.name != CPU.name and not route.provider.starts():
+        raise _not_started(route.provider)
+
+
 def session_options(config: SessionConfig) -> ort.SessionOptions:
     """ONNX Runtime's options for a config, the provider apart."""
     ort = onnxruntime()

@@ -2,10 +2,17 @@
 
 from onnxopt.targets.kernel import Cost, IntegerType, Kernel
 from onnxopt.targets.load import load_target, target_names
-from onnxopt.targets.predicates import Predicate, Verdict, predicate, predicate_words
-from onnxopt.targets.target import Int8Scheme, SessionOptions, Target
+from onnxopt.targets.predicates import (
+    Predicate,
+    Verdict,
+    predicate,
+    predicate_words,
+    product_of_sum,
+)
+from onnxopt.targets.target import INTEGERS, Int8Scheme, SessionOptions, Target
 
 __all__ = [
+    "INTEGERS",
     "Cost",
     "Int8Scheme",
     "IntegerType",
@@ -17,5 +24,6 @@ __all__ = [
     "load_target",
     "predicate",
     "predicate_words",
+    "product_of_sum",
     "target_names",
 ]

@@ -54,12 +54,15 @@ class Kernel(BaseModel):
         activation: Integer types its activations may have.
         weight: Integer types its weight may have; empty where it has none.
         needs: Words that must hold for the node, see ``predicates``.
-        operands: Which inputs are activations: the first alone, or all of them.
+        operands: Which inputs are put into codes: the first alone; all of them; or, of a sum, all
+            but what a kernel of this target with a weight makes for it alone, whose sum it is.
         shares_scale: Whether its outputs must have the scale and zero point of its input.
         shares_codes: Whether its output has the codes of its input, read with another scale and
             zero point: ``a x + b`` with numbers a and b.
         float_output: The op it turns into where only float nodes read its output, which then needs
             no conversion; empty where there is none.
+        output: Whether its output is put into codes or stays float whoever reads it, because the
+            runtime itself joins the kernel with the QuantizeLinear of a later reader.
         absorbs: Ops right after it that cost nothing when its output is quantized after them.
         gain: Time of the float kernel less time of the integer one; negative where float is faster.
         since: The runtime version with which the row was tried.
@@ -72,10 +75,11 @@ class Kernel(BaseModel):
     activation: tuple[IntegerType, ...] = ("uint8", "int8")
     weight: tuple[IntegerType, ...] = ()
     needs: tuple[Annotated[str, AfterValidator(_known_word)], ...] = ()
-    operands: Literal["first", "all"] = "first"
+    operands: Literal["first", "all", "others"] = "first"
     shares_scale: bool = False
     shares_codes: bool = False
     float_output: str = ""
+    output: Literal["codes", "float"] = "codes"
     absorbs: tuple[str, ...] = ()
     gain: Cost = Cost()
     since: str = Field(default="1.31", pattern=r"^\d+\.\d+$")
@@ -84,6 +88,11 @@ class Kernel(BaseModel):
     def runs_as(self) -> tuple[str, ...]:
         """The ops it turns into."""
         return () if self.shares_codes else self.becomes or (self.op,)
+
+    @property
+    def may_leave_float(self) -> bool:
+        """Whether its output needs no codes where only float nodes read it."""
+        return self.output == "float" or bool(self.float_output)
 
     def accepts(self, node: ir.Node) -> Verdict:
         """Whether the kernel exists for a node, or the first reason why not."""

@@ -9,7 +9,10 @@ from typing import Literal
 import onnx_ir as ir
 
 from onnxopt.errors import UsageError
-from onnxopt.graph import attribute, constant, is_constant, rank, scalar
+from onnxopt.graph import attribute, constant, is_constant, is_op, only_consumer, rank, scalar
+
+_CURVES = ("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Sigmoid", "Softplus", "Tanh")
+_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 Verdict = Literal[True] | str
 """True where a predicate holds, else the reason why not."""
@@ -126,6 +129,32 @@ def rising_line(node: ir.Node) -> Verdict:
     return (rank(number) or 0) <= (rank(other) or 0) or "its constant may add axes"
 
 
+def one_product(node: ir.Node) -> Verdict:
+    """An Add of two activations, one of them a product that it alone reads."""
+    found = product_of_sum(node)
+    if found is None:
+        return "neither operand is a product that it alone reads"
+    others = [value for value in node.inputs if value is not found]
+    return (len(others) == 1 and not is_constant(others[0])) or "the other operand is a constant"
+
+
+def product_of_sum(node: ir.Node) -> ir.Value | None:
+    """The first operand that a product with a constant weight makes for this node alone."""
+    for value in node.inputs:
+        producer = None if value is None else value.producer()
+        if producer is None or not is_op(producer, *_PRODUCTS):
+            continue
+        if const_weight(producer) is True and only_consumer(producer.outputs[0]) is node:
+            return value
+    return None
+
+
+def before_a_curve(node: ir.Node) -> Verdict:
+    """Its output goes into a HardSwish, a Gelu, or a (Hard)Sigmoid and perhaps a Mul by it."""
+    readers = [use.node for use in node.outputs[0].uses()]
+    return any(is_op(reader, *_CURVES) for reader in readers) or "no curve follows it"
+
+
 def nearest(node: ir.Node) -> Verdict:
     """A Resize that only repeats or drops elements."""
     return attribute(node, "mode", "nearest") == "nearest" or "it interpolates"
@@ -163,6 +192,7 @@ def _size(shape: ir.Shape) -> int:
 _WORDS: dict[str, Predicate] = {
     word.__name__.replace("_", "-"): word
     for word in (
+        before_a_curve,
         bias_per_column,
         const_bias,
         const_weight,
@@ -173,6 +203,7 @@ _WORDS: dict[str, Predicate] = {
         nearest,
         no_constant_operand,
         one_output,
+        one_product,
         plain_gemm,
         rank_4,
         rising,

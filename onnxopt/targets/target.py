@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from onnxopt.runtime import OptLevel, Precision
 from onnxopt.targets.kernel import Cost, IntegerType, Kernel
 
+INTEGERS = (
+    "smooth-activations | quantize-dynamic{op_types=[LSTM]} | "
+    "quantize-mixed{refined=true} | refine-rounding"
+)
+"""What most targets take precision for speed with: int8, as much as a budget allows, repaired."""
+
 
 class SessionOptions(BaseModel):
     """How models run on the device.
@@ -33,9 +39,12 @@ class Int8Scheme(BaseModel):
     Attributes:
         activation: Integer type of activations.
         symmetric: Whether activations have zero point 0.
+        unsigned_if_positive: Whether an activation that is never negative has uint8 codes, with
+            zero point 0, whatever ``activation`` says.
         weight: Integer type of weights; always symmetric.
         weight_bits: Bits of the weights really used: 7 where 8 would saturate the kernel.
         per_channel: Whether weights have one scale an output channel.
+        bias: Whether biases are int32 codes or stay float.
         quantize: Cost of a QuantizeLinear.
         dequantize: Cost of a DequantizeLinear.
     """
@@ -44,9 +53,11 @@ class Int8Scheme(BaseModel):
 
     activation: IntegerType
     symmetric: bool = False
+    unsigned_if_positive: bool = False
     weight: Literal["int8"] = "int8"
     weight_bits: Literal[7, 8] = 8
     per_channel: bool = True
+    bias: Literal["int32", "float"] = "int32"
     quantize: Cost = Cost()
     dequantize: Cost = Cost()
 
@@ -63,7 +74,12 @@ class Target(BaseModel):
         exact_recipe: The recipe of exact passes that suits the device.
         float_recipe: Exact steps after it for models that stay in float: spellings that float
             kernels like and integer ones do not.
+        lossy_recipe: What takes precision for speed where nothing else is asked for.
         session: How models run.
+        fallback: The target to use where this machine's provider lacks the session's precision;
+            empty for none.
+        dynamic_ops: Ops that its runtime computes in integers with activations quantized as they
+            come.
         int8: The integer scheme; None where the device has no use for one.
         kernels: Rows of integer kernels; the first whose needs hold counts. In a file, a row's
             ``op`` may also be a list.
@@ -78,7 +94,10 @@ class Target(BaseModel):
     max_ir: int = Field(default=13, ge=3)
     exact_recipe: str = "exact"
     float_recipe: str = ""
+    lossy_recipe: str = INTEGERS
     session: SessionOptions = SessionOptions()
+    fallback: str = ""
+    dynamic_ops: tuple[str, ...] = ("Gather", "Gemm", "LSTM", "MatMul")
     int8: Int8Scheme | None = None
     kernels: tuple[Kernel, ...] = Field(default=(), alias="kernel")
 

@@ -60,7 +60,7 @@ class Bench:
                     found[Source("tensor", value.name or "")] = None
             if unit.weight is not None:
                 found[Source("weight", label(unit.node))] = None
-            if not unit.repeats_codes and not unit.kernel.float_output:
+            if not unit.repeats_codes and not unit.kernel.may_leave_float:
                 found.update((Source("tensor", out.name or ""), None) for out in unit.outputs)
         return [s for s in found if s.kind == "weight" or s.name in self.ranges]
 

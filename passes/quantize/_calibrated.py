@@ -61,7 +61,7 @@ def _derives(unit: Unit, read: set[ir.Value]) -> bool:
     kernel = unit.kernel
     if kernel.shares_scale or kernel.shares_codes or follows_operand(unit.node):
         return True
-    return leaves_float(unit, read, output_rank(unit))
+    return read.isdisjoint(unit.outputs) and leaves_float(unit, read, output_rank(unit))
 
 
 def _why_unfit(name: str, statistics: Statistics) -> str:

@@ -20,13 +20,17 @@ _LEAST_RANK = 3
 
 
 def leaves_float(unit: Unit, integer_readers: Container[ir.Value], axes: int | None) -> bool:
-    """Whether a unit's output needs no codes: its kernel writes float and only float reads it.
+    """Whether a unit's output gets no codes: its kernel writes float and only float reads it.
+
+    A kernel whose ``output`` is float leaves codes to those who read integers.
 
     Args:
         unit: The unit.
         integer_readers: Values that an integer node reads.
         axes: Rank of the unit's output; None where it is not known.
     """
+    if unit.kernel.output == "float":
+        return True
     outputs = unit.outputs
     if len(outputs) != 1 or not unit.kernel.float_output or outputs[0] in integer_readers:
         return False
@@ -38,6 +42,8 @@ def leaves_float(unit: Unit, integer_readers: Container[ir.Value], axes: int | N
 
 def keep_kernel(editor: Editor, unit: Unit, axes: int | None) -> None:
     """Give the row added to a float output the output's rank."""
+    if not unit.kernel.float_output:
+        return
     reader, row = _row_of(unit)
     array = constant(row)
     if reader is None or row is None or array is None or axes is None:

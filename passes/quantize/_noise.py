@@ -49,7 +49,7 @@ class Noise:
 
     def around(self, unit: Unit) -> float:
         """Of everything that a unit alone puts into codes."""
-        values = unit.inputs if unit.kernel.float_output else (*unit.inputs, *unit.outputs)
+        values = unit.inputs if unit.kernel.may_leave_float else (*unit.inputs, *unit.outputs)
         if unit.repeats_codes:
             values = unit.inputs
         return self.of_weight(unit) + sum(self.of_tensor(value) for value in dict.fromkeys(values))
@@ -64,7 +64,7 @@ class Noise:
             made = owner is not None and owner in chosen
             if owner is not None and made and owner.repeats_codes:
                 continue
-            made = made and owner is not None and not owner.kernel.float_output
+            made = made and owner is not None and not owner.kernel.may_leave_float
             readers = (owners.get(use.node) for use in value.uses())
             if made or any(reader is not None and reader in chosen for reader in readers):
                 found += self.of_tensor(value)

@@ -46,6 +46,9 @@ class Encoding:
 
 def activation_encoding(values: Range, scheme: Int8Scheme) -> Encoding:
     """The finest encoding of a range, widened to hold zero, whose zero point is a code."""
+    if scheme.unsigned_if_positive and values.low >= 0:
+        top = code_range("uint8")[1]
+        return Encoding(_scale(max(values.high, 0.0) / top), 0, "uint8")
     lowest, highest = code_range(scheme.activation)
     low, high = min(values.low, 0.0), max(values.high, 0.0)
     if scheme.symmetric:

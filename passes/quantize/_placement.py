@@ -68,6 +68,7 @@ def place(
     chooser = _Chooser(units, sizes, scheme)
     for unit in units:
         chooser.add_gain(unit)
+        chooser.add_partner(unit)
     for value in values_of(units):
         chooser.add_conversions(value)
     if penalties is not None:
@@ -92,9 +93,9 @@ def saved_ns(
         units_reading = {reader for reader in readers if reader is not None}
         in_integers = sum(reader in chosen for reader in units_reading)
         elements = sizes.get(value.name or "", 0.0)
-        if in_integers and not made:
+        if in_integers and not (made and owner is not None and owner.kernel.output == "codes"):
             saved -= scheme.quantize.of(elements=elements)
-        if made and owner is not None and not owner.kernel.float_output:
+        if made and owner is not None and not owner.kernel.may_leave_float:
             in_float = len(units_reading) - in_integers
             in_float += readers.count(None) + value.is_graph_output()
             saved -= in_float * scheme.dequantize.of(elements=elements)
@@ -119,11 +120,18 @@ class _Chooser:
         else:
             self._cut.add_edge(self._places[unit], self._cut.sink, _picoseconds(-gain))
 
+    def add_partner(self, unit: Unit) -> None:
+        """A sum in one kernel with a product is in integers only where that product is."""
+        partner = None if unit.partner is None else self._units.get(unit.partner)
+        if partner is not None:
+            self._cut.add_edge(self._places[unit], self._places[partner], UNLIMITED)
+
     def add_conversions(self, value: ir.Value) -> None:
         """Charge a DequantizeLinear a float reader, and one QuantizeLinear for integer ones."""
         producer = value.producer()
         owner = self._units.get(producer) if producer is not None else None
-        start = self._cut.sink if owner is None else self._places[owner]
+        in_codes = owner is not None and owner.kernel.output == "codes"
+        start = self._places[owner] if owner is not None and in_codes else self._cut.sink
         readers = [self._units.get(use.node) for use in value.uses()]
         places = [self._places[reader] for reader in dict.fromkeys(readers) if reader is not None]
         elements = self._sizes.get(value.name or "", 0.0)
@@ -133,7 +141,7 @@ class _Chooser:
         )
         for place_ in places:
             self._cut.add_edge(place_, quantized, UNLIMITED)
-        if owner is None or owner.kernel.float_output:
+        if owner is None or owner.kernel.may_leave_float:
             return
         cost = _picoseconds(self._scheme.dequantize.of(elements=elements))
         for place_ in places:
@@ -160,7 +168,7 @@ class _Chooser:
         repeats = owner is not None and owner.repeats_codes
         end = self._places[owner] if owner is not None and repeats else self._cut.sink
         self._cut.add_edge(coded, end, _penalty(penalty))
-        if owner is not None and not repeats and not owner.kernel.float_output:
+        if owner is not None and not repeats and not owner.kernel.may_leave_float:
             users.append(owner)
         for user in users:
             self._cut.add_edge(self._places[user], coded, UNLIMITED)

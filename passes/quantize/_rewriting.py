@@ -146,7 +146,8 @@ class Rewriter:
     def _parameters(self, unit: Unit, activation: Encoding) -> None:
         node, axis = unit.node, output_axis(unit.node)
         weight = float_constant(node, 1)
-        bias = float_constant(node, _BIAS) if _has_bias(node) else None
+        in_codes = self._scheme.bias == "int32" and _has_bias(node)
+        bias = float_constant(node, _BIAS) if in_codes else None
         least = 0.0 if bias is None else least_weight_scales(bias.reshape(-1), activation)
         scales = weight_scales(weight, axis, self._scheme, least)
         self._weight(node, weight, axis % weight.ndim, scales)

@@ -74,7 +74,7 @@ def candidates(
 
 def gaps(chosen: Sequence[Unit], target: Target) -> Iterator[Note]:
     """Notes on float nodes between integer ones for which the target has no kernel at all."""
-    made = {out for unit in chosen for out in unit.outputs}
+    made = {out for unit in chosen if unit.kernel.output == "codes" for out in unit.outputs}
     read = {value for unit in chosen for value in unit.inputs}
     inside = {node for unit in chosen for node in (unit.node, unit.absorbed)}
     for value in dict.fromkeys(out for unit in chosen for out in unit.outputs):

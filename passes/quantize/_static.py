@@ -81,7 +81,8 @@ def exhaust(steps: Generator[Note, None, list[Unit]]) -> tuple[list[Note], list[
 
 def _applied(unit: Unit, scheme: Int8Scheme, read: Container[ir.Value]) -> Note:
     in_float = leaves_float(unit, read, output_rank(unit))
-    becomes = (unit.kernel.float_output,) if in_float else unit.kernel.runs_as
+    leaves_as = (unit.kernel.float_output,) if unit.kernel.float_output else ()
+    becomes = (in_float and leaves_as) or unit.kernel.runs_as
     kernels = " and ".join(becomes) or "another reading of its input's codes"
     weights = f", {scheme.weight} weights" if unit.weight is not None else ""
     return Note.applied(unit.node, f"{scheme.activation} activations{weights}: {kernels}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,9 @@ from onnxopt.comparing.running import sample_error
 from onnxopt.data import Sample, SourceDataset, run_sequences, unrolled_source
 from onnxopt.data.picking import pick
 from onnxopt.data.sequences import UnrolledSource
-from onnxopt.errors import DataError
+from onnxopt.errors import BackendMissingError, DataError
 from onnxopt.metrics import MIN_SAMPLES, Interval, Scores, bootstrap_mean, change_of
-from onnxopt.runtime import Session, SessionConfig, open_session
+from onnxopt.runtime import Session, SessionConfig, check_config, open_session
 from onnxopt.transform import Context, Goal
 
 _MOST_SAMPLES = 32
@@ -111,11 +111,11 @@ class Trial:
 
     def __init__(self, reference: ir.Model, context: Context) -> None:
         self._goal = context.goal or DEFAULT_GOAL
-        self._config = session_config(context)
+        self._config = session_on_target(context)
         self._excused = random_outputs(reference)
         self._sequences = _sequences(context)
         self._kept: list[tuple[Sample, dict[str, Any]]] = []
-        with open_session(reference, self._config) as session:
+        with open_session(reference, session_config(context)) as session:
             samples = _few(context, _MOST_SCORED if self._goal.metric else _MOST_SAMPLES)
             room = _MOST_BYTES
             for sample, outputs in self._runs(session, samples):
@@ -180,18 +180,24 @@ class Trial:
 
 
 def session_config(context: Context) -> SessionConfig:
-    """How models run on the context's target."""
+    """How originals run, and what is only looked into: in fp32 on the CPU, whatever the target."""
     plain = SessionConfig(threads=context.threads, spinning=False)
     if context.target is None:
         return plain
-    settings = context.target.session
-    return SessionConfig(
-        provider=context.target.provider,
-        threads=context.threads,
-        precision=settings.precision,
-        optimization=settings.optimization,
-        spinning=False,
-    )
+    return replace(plain, optimization=context.target.session.optimization)
+
+
+def session_on_target(context: Context) -> SessionConfig:
+    """How variants run: on the context's target, or, where that is elsewhere, as originals do."""
+    plain, target = session_config(context), context.target
+    if target is None:
+        return plain
+    wanted = replace(plain, provider=target.provider, precision=target.session.precision)
+    try:
+        check_config(wanted)
+    except BackendMissingError:
+        return plain
+    return wanted
 
 
 def _interval(errors: Sequence[float]) -> Interval:

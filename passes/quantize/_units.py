@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxopt.graph import attribute, is_constant, is_op, only_consumer, scalar
-from onnxopt.targets import Kernel, Target
+from onnxopt.targets import Kernel, Target, product_of_sum
 from onnxopt.transform import Note
 
 
@@ -51,6 +51,12 @@ class Unit:
         return self.kernel.shares_scale or self.kernel.shares_codes
 
     @property
+    def partner(self) -> ir.Node | None:
+        """The product whose kernel also does this sum; None where there is none."""
+        found = product_of_sum(self.node) if self.kernel.operands == "others" else None
+        return None if found is None else found.producer()
+
+    @property
     def weight(self) -> ir.Value | None:
         """Its constant weight, input 1, where the kernel has one."""
         return self.node.inputs[1] if self.kernel.weight else None
@@ -75,9 +81,10 @@ def find_units(model: ir.Model, target: Target) -> Iterator[Unit | Note]:
 
 
 def _operands(node: ir.Node, kernel: Kernel) -> tuple[int, ...]:
-    places = range(len(node.inputs)) if kernel.operands == "all" else range(1)
-    values = [(place, node.inputs[place]) for place in places]
-    return tuple(p for p, value in values if value is not None and not is_constant(value))
+    places = range(1) if kernel.operands == "first" else range(len(node.inputs))
+    product = product_of_sum(node) if kernel.operands == "others" else None
+    values = [(at, node.inputs[at]) for at in places if node.inputs[at] is not product]
+    return tuple(at for at, value in values if value is not None and not is_constant(value))
 
 
 def _absorbed(node: ir.Node, kernel: Kernel) -> ir.Node | None:

@@ -58,7 +58,7 @@ class QuantizeDynamic(Pass):
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Rewrite each node that gains."""
         yield from already_quantized(model)
-        skipped = Names(self.skip)
+        skipped, target = Names(self.skip), context.target
         rewriters = self._rewriters(model)
         seen = []
         for node, version in list(nodes_with_opset(model)):
@@ -68,6 +68,9 @@ class QuantizeDynamic(Pass):
                 continue
             if node in skipped:
                 yield Note.refused(node, "left in float as asked")
+                continue
+            if target is not None and node.op_type not in target.dynamic_ops:
+                yield Note.refused(node, f"{target.name} has no kernel that quantizes as it runs")
                 continue
             note = rewriter(node, version)
             if note is not None:

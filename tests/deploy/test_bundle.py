@@ -24,7 +24,7 @@ from onnxopt.deploy import (
 from onnxopt.deploy.manifest import Agreement
 from onnxopt.deploy.runner import agrees
 from onnxopt.deploy.verify import disagreement
-from onnxopt.errors import MismatchError, ModelError, UsageError
+from onnxopt.errors import BackendMissingError, MismatchError, ModelError, UsageError
 from onnxopt.exactness import Exactness
 
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
@@ -238,6 +238,22 @@ def test_run_py_runs_one_feed_and_times_it(tmp_path: Path) -> None:
     command = [sys.executable, "b/run.py", "--benchmark"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("p50 ")
+
+
+def test_a_bundle_for_openvino_runs_there(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime_ep_openvino")
+    write_bundle(content(provider="openvino", target="x64-openvino-vnni"), tmp_path / "b")
+    assert verify_bundle(tmp_path / "b").samples == 1
+    command = [sys.executable, str(tmp_path / "b" / "run.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_precision_the_provider_lacks_is_said(tmp_path: Path, unchecked: None) -> None:
+    write_bundle(content(precision="bf16"), tmp_path / "b")
+    assert read_manifest(tmp_path / "b").precision == "bf16"
+    with pytest.raises(BackendMissingError, match="bf16"):
+        verify_bundle(tmp_path / "b")
 
 
 def test_run_py_sees_a_difference(tmp_path: Path, unchecked: None) -> None:

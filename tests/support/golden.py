@@ -36,6 +36,7 @@ class GoldenCase:
     before: str
     after: str | None
     teacher: str | None = None
+    target: str = "x64-vnni"
 
 
 def cases() -> list[Path]:
@@ -50,7 +51,13 @@ def read(path: Path) -> GoldenCase:
     body = "\n".join(line for line in lines if not line.startswith("#"))
     teacher, parted, rest = body.partition("\n===\n")
     before, separator, after = (rest if parted else body).partition("\n---\n")
-    fields: dict[str, list[str]] = {"step": [], "applied": [], "refused": [], "run": []}
+    fields: dict[str, list[str]] = {
+        "step": [],
+        "applied": [],
+        "refused": [],
+        "run": [],
+        "target": [],
+    }
     for header in headers:
         key, colon, value = header.partition(":")
         if colon and key in fields:
@@ -67,17 +74,18 @@ def read(path: Path) -> GoldenCase:
         before=before,
         after=after if separator else None,
         teacher=teacher if parted else None,
+        target=(fields["target"] or [GoldenCase.target])[0],
     )
 
 
 def context(case: GoldenCase, model: ir.Model) -> Context:
-    """What the case's pass needs: a fixed target, and four made-up samples."""
-    needs = case.step.needs
+    """What the case's pass needs: the case's target, and four made-up samples."""
+    needs, target = case.step.needs, load_target(case.target)
     if not needs & {Need.DATA, Need.TARGET}:
-        return Context()
+        return Context() if case.target == GoldenCase.target else Context(target=target)
     samples = synthesize(signature_of(model), dims={}, seed=0, samples=4)
     teacher = load(case.teacher, case.path) if case.teacher is not None else model
-    return Context(target=load_target("x64-vnni"), calibration=samples, teacher=teacher)
+    return Context(target=target, calibration=samples, teacher=teacher)
 
 
 def outputs_of(model: ir.Model, reference: ir.Model, seed: int) -> dict[str, np.ndarray]:

@@ -18,7 +18,14 @@ def node(inputs: str, body: str, constants: str = "") -> ir.Node:
     return next(n for n in model.graph if n.op_type != "Constant")
 
 
+def last(inputs: str, body: str, constants: str) -> ir.Node:
+    first = node(inputs, body, constants)
+    assert first.graph is not None
+    return list(first.graph)[-1]
+
+
 X = "float[1,2,4,4] x"
+CONV, WEIGHT = "Conv(x, w)", "float[1,2,1,1] w = {1,2}"
 GEMM = ("float[3,2] x", "float[2,2] w = {1,2,3,4}, float[2] b = {1,2}, float[3] d = {1,2,3}")
 CASES = [
     ("const-weight", node(X, "y = Conv(x, w)", "float[1,2,1,1] w = {1,2}"), True),
@@ -66,6 +73,13 @@ CASES = [
         node(X, 'y = Resize<mode = "linear">(x, , c)', "float[4] c = {1,1,2,2}"),
         "interpolates",
     ),
+    ("before-a-curve", node(X, f"c = {CONV} s = Sigmoid(c) y = Mul(c, s)", WEIGHT), True),
+    ("before-a-curve", node(X, f"c = {CONV} y = Relu(c)", WEIGHT), "no curve"),
+    ("one-product", last(X, f"c = {CONV} y = Add(c, x)", WEIGHT), True),
+    ("one-product", last(X, f"c = {CONV} y = Add(x, c)", WEIGHT), True),
+    ("one-product", last(X, f"c = {CONV} r = Relu(c) y = Add(r, x)", WEIGHT), "neither"),
+    ("one-product", last(X, f"c = {CONV} d = Neg(c) y = Add(c, d)", WEIGHT), "neither"),
+    ("one-product", last(X, f"c = {CONV} y = Add(c, w)", WEIGHT), "constant"),
     ("one-output", node(X, "y = MaxPool<kernel_shape = [2, 2]>(x)"), True),
     ("one-output", node(X, "y, i = MaxPool<kernel_shape = [2, 2]>(x) z = Abs(i)"), "outputs"),
 ]

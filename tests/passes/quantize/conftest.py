@@ -18,6 +18,7 @@ from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.signature import signature_of
 from onnxopt.targets import load_target
 from onnxopt.transform import Context, Note
+from onnxopt_passes.quantize._calibrated import DATA
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
@@ -42,7 +43,8 @@ class Quantized:
 
     @property
     def refusals(self) -> dict[str, str]:
-        return {note.node: note.reason for note in self.notes if note.kind == "refused"}
+        refused = (note for note in self.notes if note.kind == "refused")
+        return {note.node: note.reason for note in refused if note.node != DATA}
 
     def value(self, name: str) -> ir.Value:
         graphs = all_graphs(self.after)

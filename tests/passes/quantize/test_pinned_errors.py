@@ -107,7 +107,7 @@ def _rows() -> Iterator[Any]:
             yield pytest.param(case, scheme, error, id=f"{op}-{scheme}")
 
 
-@pytest.mark.parametrize(("case", "scheme", "error"), _rows())
+@pytest.mark.parametrize(("case", "scheme", "error"), list(_rows()))
 def test_the_error_of_an_op(
     make: Make, quantize: Quantize, case: Case, scheme: str, error: float | None
 ) -> None:

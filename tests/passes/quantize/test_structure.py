@@ -229,6 +229,13 @@ def test_nodes_are_skipped_by_name_and_chosen_by_op(make: Make, quantize: Quanti
     assert "no integer kernel" in only.refusals["Tanh"]
 
 
+def test_few_samples_are_said_aloud(make: Make, quantize: Quantize) -> None:
+    model = make(f"{X} => (float[1,8,6,6] y) {{ y = Conv(x, w) }}", w=WEIGHT)
+    few = [note.reason for note in quantize(model, samples=3).notes]
+    assert "calibrated on 3 samples" in few[0]
+    assert not any("calibrated on" in note.reason for note in quantize(model, samples=16).notes)
+
+
 def test_float_ops_between_integer_ones_are_named(make: Make, quantize: Quantize) -> None:
     text = f"{X} => (float[1,8,6,6] y) {{ c = Conv(x, w) t = Tanh(c) y = Conv(t, v) }}"
     found = quantize(make(text, w=WEIGHT, v=WEIGHT))

@@ -1,0 +1,123 @@
+"""A target's own precision: what int8 has to beat where it keeps the budget, out of force else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onnxopt import api, store
+from onnxopt.api import Budget, RunOptions, delivering, precision
+from onnxopt.api.options import RunOptions as Options
+from onnxopt.api.precision import at_precision, settle_precision
+from onnxopt.api.workbench import Workbench
+from onnxopt.comparing import Comparison
+from onnxopt.data import Sample, in_memory
+from onnxopt.errors import BackendMissingError
+
+MODEL = store.from_text(
+    '<ir_version: 8, opset_import: ["" : 17]>g (float[1,4] x) => (float[1,4] y) { y = Neg(x) }'
+)
+TARGET = """
+name = "mine"
+summary = "a device"
+provider = "cpu"
+[session]
+precision = "bf16"
+"""
+
+
+def samples() -> api.DataSource:
+    random = np.random.default_rng(0)
+    feeds = [{"x": random.standard_normal((1, 4), np.float32)} for _ in range(20)]
+    return in_memory([Sample(feed, None, str(n)) for n, feed in enumerate(feeds)])
+
+
+def bench_for(folder: Path, more: str = "") -> Workbench:
+    path = folder / "mine.toml"
+    path.write_text(TARGET.replace("[session]", f"{more}\n[session]"))
+    return Workbench.open(MODEL, samples(), Options(target=path))
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
+    """Let a model at the target's precision be off by so much."""
+    real = precision.held_out_comparison
+
+    def found(bench: Workbench, model: object, budget: Budget) -> Comparison:
+        found = real(at_precision(bench, "fp32"), bench.model, budget)
+        assert found.fidelity is not None
+        off = replace(found.fidelity, mean=error, low=error, high=error)
+        return replace(found, fidelity=off)
+
+    monkeypatch.setattr(precision, "held_out_comparison", found)
+
+
+def test_it_is_in_force_where_it_keeps_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, 0.03)
+    bench = bench_for(tmp_path)
+    settled = settle_precision(bench, MODEL, Budget())
+    assert settled.fits
+    assert settled.bench is bench
+    assert settled.bench.session.precision == "bf16"
+
+
+def test_it_is_not_where_it_breaks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, 0.06)
+    settled = settle_precision(bench_for(tmp_path), MODEL, Budget())
+    assert not settled.fits
+    assert settled.comparison is not None
+    assert settled.bench.session.precision == "fp32"
+    target = settled.bench.context.target
+    assert target is not None
+    assert target.session.precision == "fp32"
+
+
+def test_it_is_not_where_the_machine_has_none(tmp_path: Path) -> None:
+    settled = settle_precision(bench_for(tmp_path), MODEL, Budget())
+    assert not settled.fits
+    assert "bf16" in settled.why
+    assert settled.bench.session.precision == "fp32"
+
+
+def test_fp32_needs_no_comparison() -> None:
+    bench = Workbench.open(MODEL, samples(), Options(target="x64-vnni"))
+    assert settle_precision(bench, MODEL, Budget()).comparison is None
+
+
+def test_a_target_falls_back_where_the_machine_lacks_its_precision(tmp_path: Path) -> None:
+    assert bench_for(tmp_path).target.name == "mine"
+    assert bench_for(tmp_path, 'fallback = "x64-vnni"').target.name == "x64-vnni"
+
+
+def test_the_reference_is_the_original_in_fp32_on_the_cpu(tmp_path: Path) -> None:
+    with pytest.raises(BackendMissingError, match="bf16"):
+        precision.held_out_comparison(bench_for(tmp_path), MODEL, Budget())
+    bench = at_precision(bench_for(tmp_path), "fp32")
+    found = precision.held_out_comparison(bench, MODEL, Budget())
+    assert (found.reference_run.provider, found.reference_run.precision) == ("cpu", "fp32")
+
+
+def test_the_exact_model_in_it_is_a_candidate_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, 0.06)
+    bench = bench_for(tmp_path)
+    plan = replace(api.default_plan(), recipes={"twice": "clean"})
+    made = delivering._make(bench, plan, Budget(), None)
+    assert [(one.name, one.session.precision, one.fits) for one in made] == [
+        ("as-shipped", "fp32", True),
+        ("exact", "fp32", True),
+        ("exact-bf16", "bf16", False),
+        ("twice", "fp32", True),
+    ]
+
+
+def test_a_target_without_integers_takes_half_precision() -> None:
+    options = RunOptions(target="cuda")
+    bench = Workbench.open(MODEL, samples(), options)
+    assert bench.target.lossy_recipe == "convert-float16"
+    assert api.quantizing.lossy_name(bench.target) == "float16"
