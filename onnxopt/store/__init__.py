@@ -8,13 +8,16 @@ from onnxopt.store.compare import same_graph
 from onnxopt.store.encode import serialize
 from onnxopt.store.hashes import content_hash, structural_hash
 from onnxopt.store.load import Source, load
+from onnxopt.store.packed import FileSize, file_size
 from onnxopt.store.save import SavedModel, save
 from onnxopt.store.text import from_text, to_text
 
 __all__ = [
+    "FileSize",
     "SavedModel",
     "Source",
     "content_hash",
+    "file_size",
     "from_text",
     "load",
     "same_graph",
