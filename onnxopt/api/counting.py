@@ -78,7 +78,8 @@ def _count(model: ir.Model, sizes: Mapping[str, int]) -> counting.ModelCount:
     """Count a copy with these sizes written down as far as they reach, folded where that helps."""
     clone = model.clone()
     for value in clone.graph.outputs:  # what is declared there may name other dimensions
-        if value.producer() is not None:
+        producer = value.producer()
+        if producer is not None and producer.domain == "":  # onnx infers those
             value.type, value.shape = None, None
     rows = [{"pass": "fix-dims", "sizes": dict(sizes)}] if sizes else []
     _run(Recipe.from_toml([*rows, {"pass": "inline-functions"}, {"pass": "infer-shapes"}]), clone)

@@ -54,7 +54,7 @@ def default_prune(
             fit = " | reconstruct-layers" if has_data else ""
             return f"prune-channels{{keep={share}}}{fit}"
         case "magnitude":
-            return f"prune-magnitude{{amount={round(1 - share, 9)}, score=lamp}}"
+            return f"prune-magnitude{{amount={round(1 - share, 9)}}}"
         case "nm":
             fits = (m for m in _GROUPS if abs(share * m - round(share * m)) < _CLOSE)
             group = next(fits, None)

@@ -75,7 +75,7 @@ def _counts(summary: ModelSummary) -> str:
     text = f"{summary.parameters:,} parameters, {summary.macs:,} MACs a run"
     if summary.sizes:
         sizes = ", ".join(f"{name} = {size}" for name, size in summary.sizes.items())
-        text += f" with {sizes}"
+        text += f" at {sizes}"
     if summary.assumed:
         text += " (set sizes with --dim)"
     if summary.uncounted:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     help="Share that stays; by default 0.7 of the channels or half of the weights.",
 )
 @click.option("--recipe", help="Pruning steps, recovery included, instead of --kind and --keep.")
-@click.option("--data", help="Samples to fit with and to compare on.")
+@click.option("--data", help="Samples to fit to and to compare on.")
 @click.option("--test-data", help="Other samples to compare on; --data then only calibrates.")
 @target_option
 @bake_dim_option
@@ -125,7 +125,7 @@ def command(
     if budget.is_stated and not result.fits:
         raise BudgetError(
             f"{output} misses the budget: {result.why}",
-            todo="keep more or recover (--recipe '… | distill'); it was written",
+            todo="keep more, or recover: --recipe 'prune-… | distill'",
         )
 
 

@@ -46,9 +46,9 @@ class Scorer:
             case "magnitude":
                 factor: Any = 1
             case "l1":
-                factor = 1 / (float(size.mean(dtype=np.float64)) or 1)
+                factor = 1 / (float(_finite(size).mean()) or 1)
             case "l2":
-                factor = 1 / (float(np.sqrt(np.square(size, dtype=np.float64).mean())) or 1)
+                factor = 1 / (float(np.sqrt(np.square(_finite(size)).mean())) or 1)
             case "lamp":
                 return _lamp(size)
             case "activation":
@@ -61,13 +61,17 @@ class Scorer:
         return keys_of(self.scores(weight), weight.array)
 
 
+def _finite(size: Floats) -> npt.NDArray[np.float64]:
+    return np.where(np.isfinite(size), size, 0).astype(np.float64)
+
+
 def _lamp(size: Floats) -> Floats:
-    flat = size.reshape(-1).astype(np.float64) ** 2
+    flat = np.square(_finite(size)).reshape(-1)
     order = np.argsort(flat, kind="stable")
     rest = np.cumsum(flat[order][::-1])[::-1]
     scores = np.zeros(flat.size, np.float32)
     scores[order] = flat[order] / np.maximum(rest, np.finfo(np.float64).tiny)
-    return scores.reshape(size.shape)
+    return np.where(np.isfinite(size), scores.reshape(size.shape), size)
 
 
 def keys_of(scores: Floats, array: Array) -> Keys:

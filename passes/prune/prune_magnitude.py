@@ -39,14 +39,17 @@ class PruneMagnitude(Pass):
     Attributes:
         amount: Share of the weights that is zero afterwards; 0.5 where neither this nor
             ``threshold`` is given.
-        threshold: Instead: the greatest score that becomes zero.
+        threshold: Instead: the greatest score that becomes zero; of ``score`` = ``magnitude`` that
+            is the weight itself.
         scope: Whether scores are compared over all layers, within each layer, or within the
             weights of each output channel.
-        score: ``magnitude`` is the absolute value, for which squares give the same order; ``l1``
-            and ``l2`` divide it by the layer's mean or root mean square; ``lamp`` makes layers
-            compare by what remains of them (Lee et al. 2021); ``activation`` multiplies it by the
-            root mean square of the channel that the weight reads, on calibration data
-            (Sun et al. 2023, "Wanda", who compare within output channels).
+        score: ``lamp`` makes layers compare by what remains of them (Lee et al. 2021), which
+            matters for the global scope only: at half of the weights EfficientNet-Lite0 keeps most
+            of its accuracy, and none of it by any score below. ``magnitude`` is the absolute
+            value, for which squares give the same order; ``l1`` and ``l2`` divide it by the layer's
+            mean or root mean square; ``activation`` multiplies it by the root mean square of the
+            channel that the weight reads, on calibration data (Sun et al. 2023, "Wanda", who
+            compare within output channels).
         op_types: Which layers.
         skip: Layers to leave dense, by name (``*`` and ``?`` allowed).
     """
@@ -56,7 +59,7 @@ class PruneMagnitude(Pass):
     amount: Annotated[float, Field(ge=0, lt=1)] | None = None
     threshold: Annotated[float, Field(ge=0)] | None = None
     scope: Literal["global", "layer", "output"] = "global"
-    score: Score = "magnitude"
+    score: Score = "lamp"
     op_types: tuple[PrunableOp, ...] = PRUNABLE
     skip: tuple[str, ...] = ()
 
