@@ -1,8 +1,8 @@
 """What a parsed model must be before onnx_ir sees it.
 
-onnx_ir drops some things without a word (a second initializer of one name, sparse initializers,
-functions of equal names) and chokes on others. Here they are repaired where the meaning is plain
-and refused where it is not.
+onnx_ir drops some things without a word (a second initializer of one name, functions of equal
+names) and chokes on others. Here they are repaired where the meaning is plain and refused where it
+is not.
 """
 
 from __future__ import annotations
@@ -83,11 +83,6 @@ def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 
 def _vet_graph(graph: onnx.GraphProto) -> None:
-    if graph.sparse_initializer:
-        name = graph.sparse_initializer[0].values.name
-        raise ModelError(
-            f"sparse initializer {name!r}", "dense weights", "store the weight densely"
-        )
     _vet_names(*(value.name for value in (*graph.input, *graph.output)))
     names = [tensor.name for tensor in graph.initializer]
     _vet_names(*names)
