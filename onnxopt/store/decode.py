@@ -13,7 +13,6 @@ from onnxopt.guard import Limits, check, tensors
 from onnxopt.store import carry, serde, wire
 from onnxopt.store.files import DataFolder
 from onnxopt.store.order import settle
-from onnxopt.store.sparse import densify
 from onnxopt.store.tensors import (
     PAYLOAD_BYTES,
     element_type,
@@ -57,7 +56,6 @@ def decode(data: memoryview, origin: str, folder: DataFolder | None, limits: Lim
     try:
         payloads = _Payloads(data, folder)
         proto = _parse(data, payloads)
-        densify(proto)
         vet(proto, limits)
         carried = carry.take(proto)
         model = serde.read(proto)

@@ -92,15 +92,14 @@ class SparseParts:
                     stub.ClearField("segment")
 
 
-def densify(model: onnx.ModelProto) -> None:
-    """Turn the sparse initializers of a parsed model into dense ones, marked as such.
+def densify(graph: onnx.GraphProto) -> None:
+    """Turn the sparse initializers of a parsed graph into dense ones, marked as such.
 
     Raises:
         ModelError: One is malformed, or far larger than what it holds.
     """
-    for graph in _graphs(model):
-        for sparse in graph.sparse_initializer:
-            graph.initializer.append(_to_dense(sparse))
+    if graph.sparse_initializer:
+        graph.initializer.extend([_to_dense(sparse) for sparse in graph.sparse_initializer])
         del graph.sparse_initializer[:]
 
 
