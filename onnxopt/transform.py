@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onnxopt.targets import Target
 
 _WORD = "_recipe_word"
+_WORD_START = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
 
 __all__ = ["Context", "Exactness", "Goal", "Need", "Note", "Pass", "StepResult"]
 
@@ -224,7 +225,7 @@ class Pass(ir.passes.InPlacePass):
     @classmethod
     def pass_name(cls) -> str:
         """The recipe word: the class name in kebab case."""
-        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        return re.sub(_WORD_START, "-", cls.__name__).lower()
 
     @property
     def name(self) -> str:

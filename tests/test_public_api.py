@@ -15,10 +15,11 @@ SIGNATURES = {
     "compare": (
         "(reference, candidate, *, data, metric, budget, session, candidate_session, options)"
     ),
-    "inspect": "(model)",
+    "inspect": "(model, *, dims, sparsity)",
     "load": "(source)",
     "optimize": "(model, output, *, recipe, data, options, observer)",
     "package": "(model, output, *, data, options, force)",
+    "prune": "(model, output, *, data, recipe, budget, options, observer)",
     "quantize": "(model, output, *, data, recipe, budget, options, observer)",
     "save": "(model, path)",
     "verify": "(folder)",

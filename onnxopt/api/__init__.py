@@ -9,6 +9,7 @@ from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
+from onnxopt.api.pruning import PruneResult, default_prune, prune
 from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
@@ -22,12 +23,14 @@ __all__ = [
     "Job",
     "ModelSummary",
     "OptimizeResult",
+    "PruneResult",
     "QuantizeResult",
     "RunOptions",
     "allows",
     "benchmark",
     "compare",
     "default_plan",
+    "default_prune",
     "default_quantize",
     "deliver",
     "explain_steps",
@@ -38,6 +41,7 @@ __all__ = [
     "optimize",
     "package",
     "profile",
+    "prune",
     "quantize",
     "run_job",
     "save",

@@ -10,6 +10,9 @@ from typing import Any
 import onnx_ir as ir
 
 from onnxopt import store
+from onnxopt.api.counting import counted
+from onnxopt.counting import LayerSparsity
+from onnxopt.counting import sparsity as layer_sparsity
 from onnxopt.graph import GraphStats, stats
 from onnxopt.signature import TensorSpec, signature_of
 
@@ -25,6 +28,13 @@ class ModelSummary:
         inputs: What must be fed.
         outputs: What comes back.
         stats: Counts.
+        parameters: Weights, each once.
+        macs: Multiply-accumulates of one run.
+        sizes: The open dimensions' sizes in that run.
+        assumed: Those among them that nobody gave: they count as 1.
+        uncounted: Nodes of unknown size, whose multiply-accumulates are left out.
+        once: Loops of which one round is counted.
+        sparsity: The zeros of each layer's weight; None where that was not asked for.
     """
 
     ir_version: int
@@ -33,10 +43,20 @@ class ModelSummary:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     stats: GraphStats
+    parameters: int
+    macs: int
+    sizes: Mapping[str, int]
+    assumed: tuple[str, ...]
+    uncounted: tuple[str, ...]
+    once: tuple[str, ...]
+    sparsity: tuple[LayerSparsity, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The summary as plain values."""
-        return asdict(self)
+        document = asdict(self)
+        if self.sparsity is not None:
+            document["sparsity"] = [{**asdict(one), "share": one.share} for one in self.sparsity]
+        return document
 
 
 def load(source: store.Source) -> ir.Model:
@@ -53,11 +73,25 @@ def save(model: ir.Model, path: Path | str) -> store.SavedModel:
     return store.save(model, Path(path))
 
 
-def inspect(model: store.Source) -> ModelSummary:
-    """Summarise a model."""
+def inspect(
+    model: store.Source, *, dims: Mapping[str, int] | None = None, sparsity: bool = False
+) -> ModelSummary:
+    """Summarise a model.
+
+    Args:
+        model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; never changed.
+        dims: Sizes to count multiply-accumulates at, by symbolic name or ``input:axis``; other open
+            dimensions are 1.
+        sparsity: Whether to look at every weight for zeros.
+
+    Raises:
+        ModelError: The model cannot be used.
+        UsageError: ``dims`` names no open dimension.
+    """
     loaded = store.load(model)
     signature = signature_of(loaded)
     producer = f"{loaded.producer_name or ''} {loaded.producer_version or ''}".strip()
+    sized = counted(loaded, dims)
     return ModelSummary(
         ir_version=loaded.ir_version,
         producer=producer,
@@ -65,4 +99,11 @@ def inspect(model: store.Source) -> ModelSummary:
         inputs=signature.inputs,
         outputs=signature.outputs,
         stats=stats(loaded),
+        parameters=sized.count.parameters,
+        macs=sized.count.macs,
+        sizes=sized.sizes,
+        assumed=sized.assumed,
+        uncounted=sized.count.uncounted,
+        once=sized.count.once,
+        sparsity=layer_sparsity(loaded) if sparsity else None,
     )

@@ -8,18 +8,27 @@ from onnxopt.store.compare import same_graph
 from onnxopt.store.encode import serialize
 from onnxopt.store.hashes import content_hash, structural_hash
 from onnxopt.store.load import Source, load
+from onnxopt.store.packed import FileSize, file_size
 from onnxopt.store.save import SavedModel, save
+from onnxopt.store.sparse import is_marked as is_stored_sparsely
+from onnxopt.store.sparse import marked as stored_sparsely
+from onnxopt.store.sparse import saved_bytes
 from onnxopt.store.text import from_text, to_text
 
 __all__ = [
+    "FileSize",
     "SavedModel",
     "Source",
     "content_hash",
+    "file_size",
     "from_text",
+    "is_stored_sparsely",
     "load",
     "same_graph",
     "save",
+    "saved_bytes",
     "serialize",
+    "stored_sparsely",
     "structural_hash",
     "to_text",
 ]

@@ -18,6 +18,7 @@ from google.protobuf.message import EncodeError
 from onnxopt.errors import LimitError
 from onnxopt.guard import HOLDERS, subgraphs, tensors
 from onnxopt.store import carry, serde, wire
+from onnxopt.store.sparse import SparseParts
 from onnxopt.store.tensors import PAYLOAD_BYTES, to_bytes
 
 Replace = Callable[[ir.TensorProtocol, str | None], onnx.TensorProto | None]
@@ -83,16 +84,20 @@ def serialize(model: ir.Model) -> bytes:
 def encode(model: ir.Model) -> Encoded:
     """Serialize a model; weights are read when their pieces are."""
     payloads: list[ir.TensorProtocol] = []
+    sparse = SparseParts()
 
     def mark(tensor: ir.TensorProtocol, name: str | None) -> onnx.TensorProto | None:
-        if not _is_payload(tensor):
-            return None
+        apart = sparse.stub(tensor, name)
+        if apart is not None or not _is_payload(tensor):
+            return apart
         proto = stub(tensor, name)
         proto.segment.begin, proto.segment.end = _MARK, len(payloads)
         payloads.append(tensor)
         return proto
 
-    held = _to_bytes(to_proto(model, mark))
+    proto = to_proto(model, mark)
+    sparse.settle(proto)
+    held = _to_bytes(proto)
     data = memoryview(held)
     pieces = wire.rewrite(
         data,
@@ -110,10 +115,11 @@ def encode_external(
     Raises:
         LimitError: What remains is over 2 GiB.
     """
+    sparse = SparseParts()
 
     def refer(tensor: ir.TensorProtocol, name: str | None) -> onnx.TensorProto | None:
         if tensor not in offsets:
-            return None
+            return sparse.stub(tensor, name)
         proto = stub(tensor, name)
         proto.data_location = onnx.TensorProto.EXTERNAL
         where = {"location": location, "offset": offsets[tensor], "length": tensor.nbytes}
@@ -121,7 +127,9 @@ def encode_external(
             proto.external_data.add(key=key, value=str(value))
         return proto
 
-    return _to_bytes(to_proto(model, refer))
+    proto = to_proto(model, refer)
+    sparse.settle(proto)
+    return _to_bytes(proto)
 
 
 def stub(tensor: ir.TensorProtocol, name: str | None) -> onnx.TensorProto:

@@ -1,8 +1,8 @@
 """What a parsed model must be before onnx_ir sees it.
 
-onnx_ir drops some things without a word (a second initializer of one name, sparse initializers,
-functions of equal names) and chokes on others. Here they are repaired where the meaning is plain
-and refused where it is not.
+onnx_ir drops some things without a word (a second initializer of one name, functions of equal
+names) and chokes on others. Here they are repaired where the meaning is plain and refused where it
+is not.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import onnx
 
 from onnxopt.errors import ModelError
 from onnxopt.guard import Limits, printable, within
+from onnxopt.store.sparse import densify
 
 _Attribute = onnx.AttributeProto
 _VALUE_FIELDS = {
@@ -36,8 +37,8 @@ _OPSET_IMPORT_SINCE = 3
 def vet(proto: onnx.ModelProto, limits: Limits) -> None:
     """Repair in place what has one meaning, refuse the rest.
 
-    Repaired: the domain ``ai.onnx`` spelled out in opset imports, and attributes of the first IR
-    version, which say no type.
+    Repaired: the domain ``ai.onnx`` spelled out in opset imports, attributes of the first IR
+    version, which say no type, and sparse initializers, which become dense.
 
     Raises:
         ModelError: Something onnx_ir would lose or misread.
@@ -83,11 +84,7 @@ def _graphs(proto: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
 
 
 def _vet_graph(graph: onnx.GraphProto) -> None:
-    if graph.sparse_initializer:
-        name = graph.sparse_initializer[0].values.name
-        raise ModelError(
-            f"sparse initializer {name!r}", "dense weights", "store the weight densely"
-        )
+    densify(graph)
     _vet_names(*(value.name for value in (*graph.input, *graph.output)))
     names = [tensor.name for tensor in graph.initializer]
     _vet_names(*names)

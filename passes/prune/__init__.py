@@ -1,0 +1,1 @@
+"""Fewer weights: zeros among them, or channels and blocks taken out."""
