@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -127,16 +127,7 @@ def rounded(group: Group, keep: float, multiple: int, least: int) -> int:
 
 def channels_of(group: Group) -> int:
     """Channels of a unit in the tensor it is made in."""
-    known: tuple[int, npt.NDArray[Any]] | None = group.tensors.get(group.name)
-    if known is None:
-        makers = [member for member in group.members if member.role == "makes"]
-        known = next(
-            (
-                group.tensors[out.name]
-                for member in makers
-                for out in member.node.outputs
-                if out.name in group.tensors
-            ),
-            None,
-        )
-    return 1 if known is None else int(known[1].shape[1])
+    makers = [member for member in group.members if member.role == "makes"]
+    names = [group.name, *(out.name or "" for one in makers for out in one.node.outputs)]
+    found = (group.tensors[name] for name in names if name in group.tensors)
+    return next((int(places.shape[1]) for _, places in found), 1)
