@@ -1,7 +1,8 @@
 """Where on the way through a model the signal is lost: the error of every tensor both models have.
 
 Two values with one name in a model and in what was made of it mean the same tensor, after undoing
-what ``scaling`` records, as far as ``kept`` says that it is left. So their difference is the noise that has come up to there.
+what ``scaling`` records, and as far as ``kept`` says that it is left. So their difference is the
+noise that has come up to there.
 """
 
 from __future__ import annotations
