@@ -227,7 +227,9 @@ class Walk:
         tensor = constant_tensor(value)
         if tensor is None and value in self._fixed:
             return self._computed(value)
-        if tensor is None or not tensor.dtype.is_integer() or tensor.size > _SMALL:
+        if tensor is None or tensor.size > _SMALL:
+            return None
+        if not tensor.dtype.is_integer() and tensor.dtype != ir.DataType.BOOL:
             return None
         array = tensor.numpy()
         return tuple(int(number) for number in np.ravel(array)) if array.ndim <= 1 else None
