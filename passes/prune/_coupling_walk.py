@@ -40,7 +40,7 @@ class Use:
 
     value: ir.Value
     axes: Axes
-    readers: list[tuple[ir.Node, int]] = field(default_factory=list)
+    readers: dict[tuple[ir.Node, int], None] = field(default_factory=dict)
 
 
 Rule = Callable[["Walk", ir.Node], Sequence[Axes | None]]
@@ -154,13 +154,11 @@ class Walk:
             return self.axes_of.get(value)
         if _is_matrix(value):
             use = self._matrix(value)
-            if (node, index) not in use.readers:
-                use.readers.append((node, index))
+            use.readers[node, index] = None
             return use.axes
         use = self._vectors.get((node, index)) or self._use(value)
-        if not use.readers:
-            use.readers.append((node, index))
-            self._vectors[node, index] = use
+        use.readers[node, index] = None
+        self._vectors[node, index] = use
         return use.axes
 
     def _matrix(self, value: ir.Value) -> Use:
