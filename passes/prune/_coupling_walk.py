@@ -100,6 +100,9 @@ class Walk:
         except Unmapped as error:
             self._stop(node, str(error))
             found = ()
+        except (IndexError, ValueError):  # fewer axes than the op asks for: an invalid model
+            self._stop(node, "has inputs of unexpected shape")
+            found = ()
         for out, axes in zip(node.outputs, found, strict=False):
             if axes is not None:
                 self.axes_of[out] = axes
