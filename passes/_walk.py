@@ -13,14 +13,39 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.data import Sample
-from onnxopt.errors import ModelError
+from onnxopt.calibrate import tensor_sizes
+from onnxopt.data import Sample, in_memory
+from onnxopt.errors import DataError, ModelError
 from onnxopt.graph import is_constant, is_op, subgraphs
 from onnxopt.runtime import SessionConfig, open_session
+from onnxopt.transform import Context
 
 Kept = dict[str, Any]
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
 _RANDOM_SOURCES = ("RandomNormal", "RandomUniform")
+_MOST_ELEMENTS = 1 << 27  # of all samples' tensors, were they kept at once; a tenth of it is
+
+
+def few_samples(model: ir.Model, context: Context, most: int) -> list[Sample]:
+    """As many calibration samples as memory allows for a walk.
+
+    Args:
+        model: What is walked through.
+        context: For the data.
+        most: How many at most.
+
+    Raises:
+        DataError: There is no data.
+    """
+    data = context.calibration
+    if data is None or not len(data):
+        raise DataError("there is no calibration data", todo="give some with --data")
+    first = list(data.take([0]))
+    names = [out.name for node in model.graph for out in node.outputs if out.name]
+    sizes = tensor_sizes(model, names, in_memory([dict(first[0].feeds)]))
+    tenth = max(sum(sizes.values()) // 10, 1)
+    count = min(most, len(data), max(_MOST_ELEMENTS // tenth, 4))
+    return list(data.take(range(count)))
 
 
 class Walk:
