@@ -1,12 +1,13 @@
 """Devices as data: which provider, which integer scheme, which kernels exist and what they gain."""
 
-from onnxopt.targets.kernel import Cost, IntegerType, Kernel
+from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel
 from onnxopt.targets.load import load_target, target_names
 from onnxopt.targets.predicates import Predicate, Verdict, predicate, predicate_words
 from onnxopt.targets.target import Int8Scheme, SessionOptions, Target
 
 __all__ = [
     "Cost",
+    "FloatKernel",
     "Int8Scheme",
     "IntegerType",
     "Kernel",
