@@ -103,7 +103,7 @@ class Product:
             shape = (group, old.shape[1], old.shape[0] // group, *old.shape[2:])
             made = weight.reshape(shape).swapaxes(1, 2).reshape(old.shape)
         elif self._has_outputs_last():
-            made = weight.reshape(old.shape[1], old.shape[0]).T
+            made = np.transpose(weight.reshape(old.shape[1], old.shape[0]))
         else:
             made = weight.reshape(old.shape)
         self._put(self.node.inputs[1], made.astype(old.dtype))
