@@ -1,1 +1,1 @@
-"""Passes that take channels, blocks and weights out, and make up for what is missing."""
+"""Passes that leave weights, channels or blocks out, and make up for what is missing."""
