@@ -191,4 +191,3 @@ def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Ed
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, editor.constant(node, name, array))
-

@@ -165,4 +165,3 @@ class Analysis:
             if same and len(found) == len(rows):
                 made[name] = axis, np.concatenate([one[1] for one in found])
         return made
-

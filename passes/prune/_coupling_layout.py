@@ -239,7 +239,7 @@ def padding(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     chosen: Sequence[int] | None = range(len(axes))
     if pads is None:
         entries = walk.entries(node.inputs[1])
-        if len(node.inputs) > 3 and node.inputs[3] is not None:  # noqa: PLR2004
+        if len(node.inputs) > 3 and node.inputs[3] is not None:
             chosen = walk.ints(node.inputs[3])
     if entries is None or chosen is None:
         raise Unmapped("pads by what is computed")
@@ -316,7 +316,7 @@ def resizing(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     axes = walk.axes(node, 0)
     chosen = attribute(node, "axes", tuple(range(len(axes))))
     chosen = [int(axis) % len(axes) for axis in chosen] if isinstance(chosen, Sequence) else []
-    given = node.inputs[3] if len(node.inputs) > 3 else None  # noqa: PLR2004
+    given = node.inputs[3] if len(node.inputs) > 3 else None
     sizes = walk.entries(given)
     scales = _scales(node)
     made, dims = list(axes), []

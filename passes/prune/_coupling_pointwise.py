@@ -92,7 +92,7 @@ def reduction(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 def axes_option(walk: Walk, node: ir.Node) -> list[int] | None:
     """Axes given as an attribute or as input 1; empty where absent, None where not constant."""
     given = attribute(node, "axes", ())
-    if given or len(node.inputs) < 2 or node.inputs[1] is None:  # noqa: PLR2004
+    if given or len(node.inputs) < 2 or node.inputs[1] is None:
         return [int(axis) for axis in given] if isinstance(given, Sequence) else []
     return walk.ints(node.inputs[1])
 

@@ -95,7 +95,7 @@ def _slice(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | None:
     if row is None or any(option is None or len(option) != 1 for option in options):
         return None
     start, stop = (option[0] for option in options[:2] if option)
-    step = options[3][0] if len(options) > 3 and options[3] else 1  # noqa: PLR2004
+    step = options[3][0] if len(options) > 3 and options[3] else 1
     return row[slice(start, stop, step)]
 
 
@@ -122,7 +122,9 @@ def _times(a: Entry, b: Entry) -> Entry:
         return b if a == 1 else a
     if any(isinstance(one, int) and one <= 0 for one in (a, b)):
         return None
-    return product(one if isinstance(one, Dim) else leaf(one, "they are a factor") for one in (a, b))
+    return product(
+        one if isinstance(one, Dim) else leaf(one, "they are a factor") for one in (a, b)
+    )
 
 
 def _plus(a: Entry, b: Entry) -> Entry:

@@ -265,4 +265,15 @@ def _is_matrix(value: ir.Value) -> bool:
     return sum(size > 1 for size in _shape_of(value)) >= _MATRIX
 
 
-__all__ = ["Axes", "Entry", "Role", "Rule", "Unmapped", "Use", "Walk", "is_free", "is_one", "leaves"]
+__all__ = [
+    "Axes",
+    "Entry",
+    "Role",
+    "Rule",
+    "Unmapped",
+    "Use",
+    "Walk",
+    "is_free",
+    "is_one",
+    "leaves",
+]

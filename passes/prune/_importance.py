@@ -11,8 +11,8 @@ import onnx_ir as ir
 
 from onnxopt.graph import attribute, constant, is_op
 from onnxopt.transform import Context
+from onnxopt_passes.prune._coupling import Group, Member
 from onnxopt_passes.prune._elimination import Reading, eliminate
-from onnxopt_passes.prune._groups import Group, Member
 from onnxopt_passes.prune._inputs import Inputs, collect_inputs
 
 Array = npt.NDArray[Any]
@@ -30,7 +30,7 @@ def score_units(
 ) -> dict[str, Array]:
     """The importance of every unit.
 
-    ``l1`` and ``l2``: norms of all weights that make or read a unit (Li et al., 2017).
+    ``l1`` and ``l2``: norms of the weights that make a unit (Li et al., 2017).
     ``batch-norm``: the scale of its normalization, or ``l2`` where there is none (Liu et al.,
     2017). ``median``: distance from the other units' weights (He et al., 2019). ``activation``: the
     weights that read it times its mean magnitude (Sun et al., 2023). ``reconstruction``: what is
@@ -67,22 +67,18 @@ def _rows(member: Member) -> Array:
 
 
 def _weights(group: Group, *roles: str) -> list[Array]:
-    """The unit's rows of weights (not of biases) in some roles, each of mean square 1."""
-    found = []
-    for member in group.members:
-        tensor = constant(member.value)
-        if member.role not in roles or tensor is None or tensor.ndim < 2 or not tensor.size:
-            continue
-        rows = _rows(member)
-        found.append(rows / max(float(np.sqrt(np.mean(rows**2))), 1e-30))
-    return found
+    """The units' numbers in some roles, one array a constant."""
+    return [
+        _rows(member)
+        for member in group.members
+        if member.role in roles and (array := constant(member.value)) is not None and array.size
+    ]
 
 
 def _by_norm(group: Group, order: int) -> Array:
-    found = np.zeros(group.units)
-    for rows in _weights(group, "makes", "reads"):
-        norm = np.linalg.norm(rows, order, axis=1)
-        found += norm / max(float(norm.mean()), 1e-30)
+    """Root mean square over constants of each unit's norm, each of mean 1."""
+    rows = [_normal(np.linalg.norm(one, order, axis=1)) for one in _weights(group, "makes")]
+    found: Array = np.sqrt(np.mean(np.square(rows), axis=0)) if rows else np.ones(group.units)
     return found
 
 
@@ -95,14 +91,15 @@ def _by_batch_norm(group: Group) -> Array:
     ]
     if not scales:
         return _by_norm(group, 2)
-    return np.sum([scale / max(float(scale.mean()), 1e-30) for scale in scales], axis=0)
+    found: Array = np.sum([_normal(scale) for scale in scales], axis=0)
+    return found
 
 
 def _by_median(group: Group) -> Array:
     rows = _weights(group, "makes") or _weights(group, "reads")
     if not rows:
         return np.ones(group.units)
-    points = np.concatenate(rows, axis=1)
+    points = np.concatenate([one / max(float(one.std()), 1e-30) for one in rows], axis=1)
     squares = (points**2).sum(axis=1)
     distances = squares[:, np.newaxis] + squares - 2 * points @ points.T
     found: Array = np.sqrt(np.maximum(distances, 0.0)).sum(axis=1)

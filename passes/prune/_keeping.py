@@ -11,8 +11,8 @@ import onnx_ir as ir
 from onnxopt.comparing import kept, scaling
 from onnxopt.errors import UsageError
 from onnxopt.graph import Editor, constant, drop_if_unread, label, rewrite_constant, use_count
-from onnxopt_passes.prune._coupling_groups import Analysis
 from onnxopt_passes.prune._coupling_dims import Dim, normal
+from onnxopt_passes.prune._coupling_groups import Analysis
 from onnxopt_passes.prune._coupling_places import Mask, Remains
 from onnxopt_passes.prune._coupling_walk import Use
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from onnxopt.calibrate import tensor_sizes
+from onnxopt.errors import DataError, UsageError
 from onnxopt.graph import constant_tensor, is_constant, is_op
 from onnxopt.targets import FloatKernel, Target
-from onnxopt_passes.prune._groups import Group, Member
+from onnxopt.transform import Context
+from onnxopt_passes.prune._coupling import Group, Member
 
 Sizes = Mapping[str, float]
 """Number of elements by tensor name."""
@@ -141,6 +144,34 @@ class Forecast:
             for name, member in self._members.get(weight, ())
             if member.axis == axis
         )
+
+
+def forecast_of(model: ir.Model, groups: Sequence[Group], context: Context) -> Forecast:
+    """A forecast for the first sample of the data, and the context's target.
+
+    Raises:
+        UsageError: There is no target, or it does not say what ops cost.
+        DataError: There is no data.
+    """
+    target = context.target
+    if target is None or not target.float_kernels:
+        found = "no target" if target is None else f"target {target.name} without float rows"
+        raise UsageError(f"{found} to foresee times with", todo="name one with --target")
+    return Forecast(model, groups, sizes_of(model, context), target)
+
+
+def sizes_of(model: ir.Model, context: Context) -> dict[str, int]:
+    """Elements of each tensor of the main graph on the first sample.
+
+    Raises:
+        DataError: There is no data.
+    """
+    data = context.calibration
+    if data is None or not len(data):
+        raise DataError("there is no calibration data", todo="give some with --data")
+    names = [value.name for value in model.graph.inputs if value.name]
+    names += [out.name for node in model.graph for out in node.outputs if out.name]
+    return tensor_sizes(model, names, data.take([0]))
 
 
 def _blocked(count: int, block: int) -> int:

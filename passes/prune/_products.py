@@ -41,7 +41,7 @@ class Product:
         adder: The Add that gives a MatMul its bias; None where there is none.
         target: The original's tensor it is to come close to.
         others: What is added to its output before that tensor; empty where the output is it.
-        indices: Which of that tensor's channels are left; None for all.
+        left: What is left of that tensor; nothing for all of it.
         scale: What those are to be divided by, float64 [channels] or [].
     """
 
@@ -49,7 +49,7 @@ class Product:
     adder: ir.Node | None
     target: str
     others: tuple[ir.Value, ...]
-    indices: npt.NDArray[np.int64] | None
+    left: tuple[kept.Kept, ...]
     scale: Array
 
     @property
@@ -183,21 +183,9 @@ def find_products(
         if target not in sizes:
             yield Note.refused(node, f"the original model does not make {target}")
             continue
-        yield Product(node, adder, target, others, *_channels(target, left, scales))
-
-
-def _channels(
-    name: str,
-    left: Mapping[str, kept.KeptChannels],
-    scales: Mapping[str, scaling.ChannelScale],
-) -> tuple[npt.NDArray[np.int64] | None, Array]:
-    one, scale = left.get(name), scales.get(name)
-    row = np.ones(()) if scale is None else scale.scale
-    if one is None:
-        return None, row
-    if row.ndim and row.size == one.size:
-        row = row[one.indices]
-    return one.indices, row
+        scale = scales.get(target)
+        row = np.ones(()) if scale is None else scale.scale
+        yield Product(node, adder, target, others, left.get(target, ()), row)
 
 
 def _why_not(node: ir.Node) -> str | None:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.calibrate import tensor_sizes
-from onnxopt.data import in_memory
+from onnxopt.comparing import kept
 from onnxopt.errors import DataError, ModelError
 from onnxopt.exactness import Exactness
 from onnxopt.graph import Editor, label
@@ -19,6 +18,7 @@ from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes._rows import count_positions, input_rows, output_rows
 from onnxopt_passes._trial import Trial, session_config
 from onnxopt_passes._walk import Walk, few_samples
+from onnxopt_passes.prune._latency import sizes_of
 from onnxopt_passes.prune._products import Product, find_products
 from onnxopt_passes.prune._regression import Moments, best_change
 
@@ -62,7 +62,7 @@ class ReconstructLayers(Pass):
         original = context.teacher
         if original is None:
             raise DataError("there is no original model to compare with")
-        sizes = _sizes(original, context)
+        sizes = sizes_of(original, context)
         found = list(find_products(model, original, sizes))
         yield from (one for one in found if isinstance(one, Note))
         products = [one for one in found if isinstance(one, Product)]
@@ -164,9 +164,7 @@ def _runs(product: Product, ours: Walk, theirs: Walk) -> list[_Run]:
     found = []
     asked = ours.until([source, *others]), theirs.until([product.target])
     for own, its in zip(*asked, strict=True):
-        wanted = np.asarray(its[product.target])
-        if product.indices is not None:
-            wanted = np.take(wanted, product.indices, axis=product.channel_axis)
+        wanted = kept.take(np.asarray(its[product.target]), product.left)
         wanted = wanted / product.shaped(product.scale)
         for other in others:
             wanted = wanted - np.asarray(own[other])
@@ -207,16 +205,6 @@ def _apply(product: Product, found: _Solution, editor: Editor) -> Note:
 def _note(name: str, what: str, before: float, after: float) -> Note:
     reason = f"{what}{before:.3g}, now {after:.3g}"
     return Note("applied", name, reason, {"error_before": before, "error_after": after})
-
-
-def _sizes(original: ir.Model, context: Context) -> dict[str, int]:
-    """Elements of each tensor of the original on the first sample."""
-    data = context.calibration
-    if data is None or not len(data):
-        raise DataError("there is no calibration data", todo="give some with --data")
-    names = [out.name for node in original.graph for out in node.outputs if out.name]
-    first = [dict(sample.feeds) for sample in data.take([0])]
-    return dict(tensor_sizes(original, names, in_memory(first)))
 
 
 def _out_of_order(original: ir.Model, products: Sequence[Product]) -> set[str]:

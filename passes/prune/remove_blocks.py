@@ -9,15 +9,13 @@ from typing import ClassVar
 
 import onnx_ir as ir
 
-from onnxopt.calibrate import tensor_sizes
-from onnxopt.errors import DataError
 from onnxopt.exactness import Exactness
 from onnxopt.graph import Editor
 from onnxopt.targets import Cost, FloatKernel, Target
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes._trial import Trial
 from onnxopt_passes.prune._blocks import Block, find_blocks
-from onnxopt_passes.prune._latency import Forecast
+from onnxopt_passes.prune._latency import Forecast, sizes_of
 
 _ANYTHING = FloatKernel(op="*", cost=Cost(mac=0.011, element=0.1, node=1500))
 _LEAST_ERROR = 1e-6
@@ -54,7 +52,7 @@ class RemoveBlocks(Pass):
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Take blocks out of the model's main graph."""
         name = model.graph.name or "model"
-        blocks = list(find_blocks(model, _sizes(model, context)))
+        blocks = list(find_blocks(model, sizes_of(model, context)))
         if self.only:
             yield from self._remove_named(model, blocks)
             return
@@ -113,7 +111,7 @@ class _Search:
 
     def best(self, model: ir.Model) -> _Candidate | None:
         """The block to remove next; None where there is none left that takes time."""
-        sizes = _sizes(model, self._context)
+        sizes = sizes_of(model, self._context)
         forecast = Forecast(model, (), sizes, self._target) if self._target is not None else None
         names = [block.name for block in find_blocks(model, sizes)]
         found = []
@@ -152,13 +150,3 @@ def _with_figures(target: Target | None) -> Target | None:
     if target is None or target.float_kernels:
         return target
     return target.model_copy(update={"float_kernels": (_ANYTHING,)})
-
-
-def _sizes(model: ir.Model, context: Context) -> dict[str, int]:
-    """Elements of each tensor on the first sample."""
-    data = context.calibration
-    if data is None or not len(data):
-        raise DataError("there is no calibration data", todo="give some with --data")
-    names = [value.name for value in model.graph.inputs if value.name]
-    names += [out.name for node in model.graph for out in node.outputs if out.name]
-    return tensor_sizes(model, names, data.take([0]))
