@@ -47,7 +47,7 @@ class Kept:
 
 
 def take(array: npt.NDArray[Any], rows: Iterable[Kept]) -> npt.NDArray[Any]:
-    """The places kept of an array of the original's shape, or of one with any kept."""
+    """The places kept of an array; axes that are not of the original's size stay."""
     for row in rows:
         if row.axis < array.ndim and array.shape[row.axis] == row.size:
             array = np.take(array, row.indices, axis=row.axis)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, constant, label, rewrite_constant, use_count
+from onnxopt.graph import Editor, constant, drop_if_unread, label, rewrite_constant, use_count
 from onnxopt_passes.prune._coupling_dims import Dim, normal
 from onnxopt_passes.prune._coupling_places import Remains
 
@@ -191,3 +191,5 @@ def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Ed
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, editor.constant(node, name, array))
+    if old is not None:
+        drop_if_unread(old)

@@ -31,10 +31,17 @@ def _sized(walk: Walk, node: ir.Node, entry: Entry, axis: int) -> Dim:
     """The axis of a result whose size is a number of a shape."""
     if isinstance(entry, Dim):
         return entry
-    size = walk.known_size(node.outputs[0], axis)
     if entry is not None and entry > 0:
         return Dim(entry) if entry > 1 else leaf(1)
-    return Dim(size) if size is not None and size > 1 else walk.position(node.outputs[0], axis)
+    size = walk.known_size(node.outputs[0], axis)
+    return leaf(1) if size == 1 else Dim(size)
+
+
+def _settle(made: Sequence[Dim]) -> None:
+    """Freeze what is still of unknown size."""
+    for dim in made:
+        if normal(dim).size is None and normal(dim).kind == "leaf":
+            freeze(dim, "their number is not known")
 
 
 def _numbers(entries: Sequence[Entry]) -> list[int | None]:
@@ -59,6 +66,7 @@ def reshape(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         if entry is None:
             freeze(made[-1], walk.why(node, "takes a shape that is computed"))
     walk.same(product(axes), product(made), node)
+    _settle(made)
     walk.fixes.append(ShapeFix(node, 1, _numbers(entries), made))
     return [tuple(made)]
 
@@ -140,9 +148,17 @@ def split(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         raise Unmapped("has parts that do not add up")
     ends = np.cumsum(sizes).tolist()
     why = walk.why(node, "cuts through places that go together")
-    dims = [segment(axes[axis], end - n, end, why) for n, end in zip(sizes, ends, strict=True)]
+    dims = [_part(axes[axis], end - n, end, why) for n, end in zip(sizes, ends, strict=True)]
     walk.fixes.append(SplitFix(node, dims, walk.version >= _SPLIT_BY_INPUT))
     return [(*axes[:axis], dim, *axes[axis + 1 :]) for dim in dims]
+
+
+def _part(dim: Dim, start: int, stop: int, why: str) -> Dim:
+    """A piece of an axis; a piece of one place stays, for it may be dropped or repeated."""
+    part = segment(dim, start, stop, why)
+    if stop - start == 1:
+        freeze(part, why)
+    return part
 
 
 def _slice_option(walk: Walk, node: ir.Node, index: int, name: str) -> Sequence[Entry] | None:
@@ -181,7 +197,7 @@ def slicing(walk: Walk, node: ir.Node) -> Sequence[Axes]:
             continue
         bounds[place] = axes[axis], start, stop
         why = walk.why(node, "cuts through places that go together")
-        axes[axis] = segment(axes[axis], start, stop, why)
+        axes[axis] = _part(axes[axis], start, stop, why)
     walk.fixes.append(SliceFix(node, bounds))
     return [tuple(axes)]
 
@@ -224,10 +240,9 @@ def _picked(walk: Walk, node: ir.Node, dim: Dim, places: np.ndarray) -> list[Dim
         return [leaf(len(row), walk.why(node, "puts too many places in another order"))]
     why = walk.why(node, "takes some of the places that go together")
     pieces = [segment(dim, int(run[0]), int(run[-1]) + 1, why) for run in runs]
-    if places.ndim:
-        return [concat(pieces)]
-    freeze(pieces[0], walk.why(node, "takes a single place"))
-    return []
+    if len(row) == 1:
+        freeze(pieces[0], walk.why(node, "takes a single place"))
+    return [concat(pieces)] if places.ndim else []
 
 
 def padding(walk: Walk, node: ir.Node) -> Sequence[Axes]:
@@ -286,7 +301,7 @@ def expansion(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         raise Unmapped("takes a shape that is computed")
     rank = max(len(axes), len(entries))
     own = [leaf(1)] * (rank - len(axes)) + list(axes)
-    asked: list[Entry] = [1] * (rank - len(entries)) + list(entries)
+    asked: list[Entry] = [*([1] * (rank - len(entries))), *entries]
     made = []
     for axis, (dim, entry) in enumerate(zip(own, asked, strict=True)):
         if is_one(dim):
@@ -297,6 +312,7 @@ def expansion(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         elif isinstance(entry, Dim):
             walk.same(dim, entry, node)
         made.append(dim)
+    _settle(made)
     walk.fixes.append(ShapeFix(node, 1, _numbers(entries), made[rank - len(entries) :]))
     return [tuple(made)]
 
@@ -307,6 +323,7 @@ def filling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     if entries is None:
         raise Unmapped("takes a shape that is computed")
     made = [_sized(walk, node, entry, axis) for axis, entry in enumerate(entries)]
+    _settle(made)
     walk.fixes.append(ShapeFix(node, 0, _numbers(entries), made))
     return [tuple(made)]
 

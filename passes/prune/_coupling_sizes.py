@@ -1,4 +1,4 @@
-"""Which numbers of small integer vectors are the sizes of axes, so that they follow by themselves."""
+"""Which numbers of small integer vectors are sizes of axes, and so follow these."""
 
 from __future__ import annotations
 
@@ -8,42 +8,54 @@ from collections.abc import Callable, Sequence
 import onnx_ir as ir
 
 from onnxopt.graph import attribute, is_constant, is_op
-from onnxopt_passes.prune._coupling_dims import Dim, freeze, leaf, product
-from onnxopt_passes.prune._coupling_walk import Entry, Walk, is_free
+from onnxopt_passes.prune._coupling_dims import Dim, freeze, leaf, normal, product
+from onnxopt_passes.prune._coupling_walk import Axes, Entry, Walk, is_free
 
-_TAKERS = frozenset({"Reshape", "Expand", "ConstantOfShape", "Resize", "Slice"})
+_SMALL = 64
+_TAKERS = frozenset({"Reshape", "Expand", "Resize", "Slice"})
 """Ops whose own rules look at sizes they are given."""
 
 
 def follow(walk: Walk, node: ir.Node) -> None:
     """Note the numbers a node computes from sizes; what computes otherwise freezes the axes."""
-    if is_op(node, "Shape"):
+    found = _computed(walk, node)
+    if found is not None:
+        walk.entries_of[node.outputs[0]] = found
+    elif not is_op(node, "Shape", "Size", "ConstantOfShape"):
+        _freeze_sizes(walk, node)
+
+
+def _computed(walk: Walk, node: ir.Node) -> tuple[Entry, ...] | None:
+    if is_op(node, "Shape", "Size"):
         axes = walk.maybe(node, 0)
-        if axes is not None:
-            stop = attribute(node, "end", len(axes))
-            part = slice(int(str(attribute(node, "start", 0))), int(str(stop)))
-            walk.entries_of[node.outputs[0]] = axes[part]
-        return
-    if is_op(node, "Size"):
-        axes = walk.maybe(node, 0)
-        if axes is not None:
-            walk.entries_of[node.outputs[0]] = (product(axes) if axes else 1,)
-        return
-    rows = [walk.entries(value) for value in node.inputs]
+        return None if axes is None else _measured(node, axes)
     rule = _RULES.get(node.op_type) if node.domain == "" else None
-    if rule is not None and rows and rows[0] is not None:
-        found = rule(walk, node, rows)
-        if found is not None:
-            walk.entries_of[node.outputs[0]] = found
-            return
+    rows = [walk.entries(value) for value in node.inputs]
+    return rule(walk, node, rows) if rule is not None and rows and rows[0] is not None else None
+
+
+def _measured(node: ir.Node, axes: Axes) -> tuple[Entry, ...]:
+    if node.op_type == "Size":
+        return (_settled(product(axes)),) if axes else (1,)
+    stop = attribute(node, "end", len(axes))
+    part = slice(int(str(attribute(node, "start", 0))), int(str(stop)))
+    return tuple(_settled(dim) for dim in axes[part])
+
+
+def _freeze_sizes(walk: Walk, node: ir.Node) -> None:
+    """Freeze the axes whose sizes a node reads, if not as the shape of something."""
     for index, value in enumerate(node.inputs):
-        if value is None or is_constant(value) or (is_op(node, *_TAKERS) and index):
-            continue
-        if is_op(node, "ConstantOfShape"):
+        if value is None or is_constant(value) or (index and is_op(node, *_TAKERS)):
             continue
         for entry in walk.entries_of.get(value, ()):
             if isinstance(entry, Dim) and is_free(entry):
-                freeze(entry, walk.why(node, "computes with its size"))
+                freeze(entry, walk.why(node, "computes with their number"))
+
+
+def _settled(dim: Dim) -> Entry:
+    """The size itself where it stays as it is."""
+    size = normal(dim).size
+    return dim if size is None or is_free(dim) else size
 
 
 Rows = Sequence[tuple[Entry, ...] | None]
@@ -113,6 +125,38 @@ def _arithmetic(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | No
     return tuple(made)
 
 
+def _equal(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | None:
+    """Ones and zeros; no size is negative."""
+    left, right = rows[0], rows[1]
+    if left is None or right is None or len(left) != len(right):
+        return None
+    made: list[Entry] = []
+    for a, b in zip(left, right, strict=True):
+        numbers = [one for one in (a, b) if isinstance(one, int)]
+        if a is None or b is None or (len(numbers) < len(rows) and min(numbers, default=0) >= 0):
+            return None
+        made.append(int(a == b))
+    return tuple(made)
+
+
+def _where(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | None:
+    asked, yes, no = rows
+    if asked is None or yes is None or no is None or not len(asked) == len(yes) == len(no):
+        return None
+    if any(not isinstance(one, int) for one in asked):
+        return None
+    return tuple(a if one else b for one, a, b in zip(asked, yes, no, strict=True))
+
+
+def _filled(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | None:
+    count = walk.ints(node.inputs[0])
+    value = node.attributes.get("value")
+    number = value.as_tensor().numpy() if value is not None else None
+    if count is None or len(count) != 1 or count[0] > _SMALL or number is None:
+        return None
+    return (int(number[0]),) * count[0] if number.dtype.kind == "i" else None
+
+
 def _times(a: Entry, b: Entry) -> Entry:
     if a is None or b is None:
         return None
@@ -161,5 +205,8 @@ _RULES: dict[str, Callable[[Walk, ir.Node, Rows], tuple[Entry, ...] | None]] = {
     "Concat": _concat,
     "Gather": _gather,
     "Slice": _slice,
+    "Equal": _equal,
+    "Where": _where,
+    "ConstantOfShape": _filled,
     **dict.fromkeys(_OPERATORS, _arithmetic),
 }

@@ -10,8 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from onnxopt.graph import constant_tensor, is_constant, is_op, label, opset, subgraphs
-from onnxopt_passes.prune._coupling_dims import Dim, freeze, frozen, leaf, leaves, normal, unify
+from onnxopt_passes.prune._coupling_dims import Dim, freeze, frozen, leaf, normal, unify
 from onnxopt_passes.prune._coupling_fixes import Fix
+from onnxopt_passes.simplify._evaluate import Evaluator
 from onnxopt_passes.simplify._facts import facts_of
 
 Axes = tuple[Dim, ...]
@@ -65,6 +66,7 @@ class Walk:
         self._rules, self._follow = rules, follow
         self.version = opset(model)
         self._facts = facts_of(model)
+        self._evaluator = Evaluator(model.ir_version, model.opset_imports)
         self.axes_of: dict[ir.Value, Axes] = {}
         self.uses: list[Use] = []
         self.marks: dict[Dim, tuple[Role, ir.Node]] = {}
@@ -223,10 +225,23 @@ class Walk:
         if value in self.entries_of:
             return self.entries_of[value]
         tensor = constant_tensor(value)
+        if tensor is None and value in self._fixed:
+            return self._computed(value)
         if tensor is None or not tensor.dtype.is_integer() or tensor.size > _SMALL:
             return None
         array = tensor.numpy()
         return tuple(int(number) for number in np.ravel(array)) if array.ndim <= 1 else None
+
+    def _computed(self, value: ir.Value) -> tuple[Entry, ...] | None:
+        """What is computed from constants alone."""
+        nodes = sorted(_cone(value), key=lambda node: self.order[node])
+        if not nodes or len(nodes) > _SMALL or any(any(subgraphs(node)) for node in nodes):
+            return None
+        array = self._evaluator.evaluate(nodes, [value]).arrays.get(value)
+        if array is None or array.ndim > 1 or array.size > _SMALL or array.dtype.kind not in "iu":
+            return None
+        self.entries_of[value] = found = tuple(int(number) for number in array.reshape(-1))
+        return found
 
     def ints(self, value: ir.Value | None) -> list[int] | None:
         """The numbers of a small vector of integers where all are known."""
@@ -247,6 +262,19 @@ def is_one(dim: Dim) -> bool:
     return normal(dim).size == 1
 
 
+def _cone(value: ir.Value) -> set[ir.Node]:
+    """The nodes a value follows from, Constant nodes left out."""
+    found: set[ir.Node] = set()
+    pending = [value]
+    while pending:
+        node = pending.pop().producer()
+        if node is None or node in found or is_constant(node.outputs[0]):
+            continue
+        found.add(node)
+        pending.extend(one for one in node.inputs if one is not None)
+    return found
+
+
 def _captured(graph: ir.Graph) -> Iterable[ir.Value]:
     for node in graph:
         yield from (value for value in node.inputs if value is not None)
@@ -263,17 +291,3 @@ def _shape_of(value: ir.Value) -> Sequence[int]:
 
 def _is_matrix(value: ir.Value) -> bool:
     return sum(size > 1 for size in _shape_of(value)) >= _MATRIX
-
-
-__all__ = [
-    "Axes",
-    "Entry",
-    "Role",
-    "Rule",
-    "Unmapped",
-    "Use",
-    "Walk",
-    "is_free",
-    "is_one",
-    "leaves",
-]

@@ -88,7 +88,9 @@ class PruneChannels(Pass):
                 yield Note.refused(group.name, f"all of its {group.units} units stay")
         if chosen and not self.units:
             name = model.graph.name or "model"
-            counts = {group.name: len(chosen[group.name]) for group in groups if group.name in chosen}
+            counts = {
+                group.name: len(chosen[group.name]) for group in groups if group.name in chosen
+            }
             step = replace(self, keep=0.7, scope="uniform", units=counts)
             yield Note("applied", name, f"{len(counts)} groups are smaller", {"replay": str(step)})
 
