@@ -86,7 +86,7 @@ class PruneChannels(Pass):
                 yield Note.applied(group.name, f"{left} of {group.units} units stay")
             elif not self.units:
                 yield Note.refused(group.name, f"all of its {group.units} units stay")
-        if chosen and not self.units:
+        if chosen and not self.units and self.scope != "uniform":
             name = model.graph.name or "model"
             counts = {
                 group.name: len(chosen[group.name]) for group in groups if group.name in chosen
