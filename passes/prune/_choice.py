@@ -18,6 +18,7 @@ Scores = Mapping[str, Array]
 """A score a unit, float64 [units], by the group's name."""
 
 _LEAST_SHARE = 0.125
+_FAR_BELOW = 0.85
 _AHEAD = 4  # steps looked ahead: kernels that compute whole blocks gain nothing by less
 _LEAST_LOSS = 1e-9
 
@@ -43,9 +44,11 @@ class Grain:
         return min(max(self.step(group), -(-self.least // channels_of(group))), group.units)
 
     def nearest(self, group: Group, count: float) -> int:
-        """The number of units to leave in place of a count."""
+        """The number of units to leave in place of a count: rounded, up where that is far below."""
         step = self.step(group)
-        return min(max(round(count / step) * step, self.fewest(group)), group.units)
+        near = round(count / step) * step
+        near += step if near < _FAR_BELOW * count else 0
+        return min(max(near, self.fewest(group)), group.units)
 
     def below(self, group: Group, count: int) -> Iterator[int]:
         """The next numbers of units below one."""

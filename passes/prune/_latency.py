@@ -24,12 +24,15 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
+_Shares = tuple[tuple[str, int], ...]
+
+
 @dataclass(frozen=True)
 class _Axis:
     """A number of channels, and how many of them go with each unit of a group."""
 
     size: int
-    shares: tuple[tuple[str, int], ...] = ()
+    shares: _Shares = ()
 
     def left(self, removed: Removed) -> int:
         return max(self.size - sum(share * removed.get(name, 0) for name, share in self.shares), 0)
@@ -119,7 +122,10 @@ class Forecast:
             total = math.prod(shape) + (0 if recurrent is None else recurrent.size)
             return _Job(row, elements, elements * total / max(shape[1], 1), outputs, _Axis(1))
         axis = _input_axis(node, len(shape))
-        products = elements * math.prod(shape) / max(shape[_output_axis(node, len(shape))], 1)
+        made = _output_axis(node, len(shape))
+        if node.op_type != "ConvTranspose":
+            outputs = _Axis(shape[made], self._share(weight, made))
+        products = elements * math.prod(shape) / max(shape[made], 1)
         if node.op_type == "ConvTranspose":
             strides = (
                 math.prod(node.attributes["strides"].as_ints())
@@ -130,15 +136,12 @@ class Forecast:
         return _Job(row, elements, products, outputs, _Axis(shape[axis], self._share(weight, axis)))
 
     def _channels(self, value: ir.Value) -> _Axis:
-        known = self._tensors.get(value.name or "")
-        if known is None or value.shape is None:
-            return _Axis(1)
-        axis, shares = known
-        dims = list(value.shape)
-        size = dims[axis] if -len(dims) <= axis < len(dims) else None
-        return _Axis(size, shares) if isinstance(size, int) and size > 0 else _Axis(1)
+        axis, places, shares = self._tensors.get(value.name or "", (0, 0, ()))
+        dims = list(value.shape or ())
+        size = dims[axis] if axis < len(dims) else places
+        return _Axis(size if isinstance(size, int) and size > 0 else max(places, 1), shares)
 
-    def _share(self, weight: ir.Value, axis: int) -> tuple[tuple[str, int], ...]:
+    def _share(self, weight: ir.Value, axis: int) -> _Shares:
         return tuple(
             (name, member.places.shape[1])
             for name, member in self._members.get(weight, ())
@@ -179,15 +182,15 @@ def _blocked(count: int, block: int) -> int:
     return -(-count // block) * block if count >= block else count
 
 
-def _tensor_shares(
-    groups: Sequence[Group],
-) -> dict[str, tuple[int, tuple[tuple[str, int], ...]]]:
-    found: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {}
+def _tensor_shares(groups: Sequence[Group]) -> dict[str, tuple[int, int, _Shares]]:
+    """For each tensor its channels' axis, how many of them belong to groups, and to which."""
+    found: dict[str, tuple[int, int, _Shares]] = {}
     for group in groups:
         for name, (axis, places) in group.tensors.items():
-            known = found.get(name, (axis, ()))
-            if known[0] == axis:
-                found[name] = axis, (*known[1], (group.name, places.shape[1]))
+            first, count, shares = found.get(name, (axis, 0, ()))
+            if first == axis:
+                own = (group.name, places.shape[1])
+                found[name] = axis, count + places.size, (*shares, own)
     return found
 
 

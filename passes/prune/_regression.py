@@ -52,18 +52,6 @@ class Moments:
         self.wanted += wanted.sum(axis=1, dtype=np.float64)
         self.wanted_squared += np.square(wanted, dtype=np.float64).sum(axis=1)
 
-    def plus(self, other: Moments) -> Moments:
-        """Those of the positions of both."""
-        groups, outputs, width = self.cross.shape
-        both = Moments(groups, width - self.has_bias, outputs, has_bias=self.has_bias)
-        both.positions = self.positions + other.positions
-        both.inputs = self.inputs + other.inputs
-        both.cross = self.cross + other.cross
-        both.left = self.left + other.left
-        both.wanted = self.wanted + other.wanted
-        both.wanted_squared = self.wanted_squared + other.wanted_squared
-        return both
-
     def error(self, change: Array | None = None) -> float:
         """The square of the relative L2 error that a change of weight and bias leaves.
 
@@ -105,11 +93,12 @@ def best_change(fit: Moments, held: Moments, strengths: Sequence[float]) -> Arra
         strengths: Those to choose from.
 
     Returns:
-        A change for ``Moments.error``, fitted to both once the strength is chosen.
+        A change for ``Moments.error``. It owes nothing to the positions held out, so that these
+        stay fit to judge the layers that come after.
     """
-    errors = {strength: held.error(fit.change(strength)) for strength in strengths}
-    best = min(errors, key=errors.__getitem__)
-    return fit.plus(held).change(best) if errors[best] < held.error() else None
+    changes = [fit.change(strength) for strength in strengths]
+    best = min(changes, key=held.error)
+    return best if held.error(best) < held.error() else None
 
 
 def _ridge(inputs: Array, cross: Array, strength: float) -> Array:

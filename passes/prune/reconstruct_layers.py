@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxopt.comparing import kept
+from onnxopt.data import Sample
 from onnxopt.errors import DataError, ModelError
 from onnxopt.exactness import Exactness
 from onnxopt.graph import Editor, label
@@ -36,7 +37,7 @@ class ReconstructLayers(Pass):
     left. Where the output is added to something known by then, as a residual block's is, the sum is
     what ``y`` stands for, so that the block makes up for what its shortcut has lost as well. The
     minimum is a ridge regression around the weights as they are, from sums over sampled positions;
-    its strength is chosen, and a change made, by the error on samples held out. If the outputs are
+    its strength is chosen, and a change made, by the error on search data. If the outputs are
     no better in the end, everything stays as it was.
 
     He et al. (2017), "Channel Pruning for Accelerating Very Deep Neural Networks"; Luo et al.
@@ -54,7 +55,7 @@ class ReconstructLayers(Pass):
 
     samples: int = 64
     positions: int = 16384
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 1000.0)
     most_inputs: int = 4608
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
@@ -90,6 +91,8 @@ class ReconstructLayers(Pass):
         self, model: ir.Model, original: ir.Model, products: Sequence[Product], context: Context
     ) -> Iterator[Note]:
         samples, config = few_samples(original, context, self.samples), session_config(context)
+        fitted = len(samples)
+        samples += _held_out(context, fitted)
         ours = Walk(model, samples, config)
         theirs = Walk(original, samples, config, _out_of_order(original, products))
         editor = Editor(model)
@@ -103,14 +106,18 @@ class ReconstructLayers(Pass):
                     product.node, f"from here on nothing can be compared: {error.found}"
                 )
                 return
-            found = self._solve(product, runs, generator)
+            found = self._solve(product, runs, fitted, generator)
             if isinstance(found, str):
                 yield Note.refused(product.node, found)
             elif found is not None:
                 yield _apply(product, found, editor)
 
     def _solve(
-        self, product: Product, runs: Sequence[_Run], generator: np.random.Generator
+        self,
+        product: Product,
+        runs: Sequence[_Run],
+        fitted: int,
+        generator: np.random.Generator,
     ) -> _Solution | str | None:
         """The change of a layer; a reason why there can be none; None where none is better."""
         weight, bias = product.grouped(), product.bias()
@@ -131,14 +138,15 @@ class ReconstructLayers(Pass):
             residue = (y - made).astype(np.float32)
             if not number and np.square(residue).sum() <= _UNTOUCHED * np.square(y).sum():
                 return None
-            for part, chosen in zip(parts, _halves(number, len(runs), x.shape[1]), strict=True):
+            for part, chosen in zip(
+                parts, _parts(number, fitted, len(runs), x.shape[1]), strict=True
+            ):
                 part.add(x[:, chosen], residue[:, chosen], y[:, chosen])
         fit, held = parts
         change = best_change(fit, held, self.strengths)
         if change is None:
             return None
-        both = fit.plus(held)
-        return _Solution(change, both.error(), both.error(change))
+        return _Solution(change, held.error(), held.error(change))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +159,7 @@ class _Run:
 
 @dataclass(frozen=True, eq=False)
 class _Solution:
-    """The change of a layer's weight and bias, and the squares of its errors."""
+    """The change of a layer's weight and bias, and the squares of its errors, held out."""
 
     change: Array
     before: float
@@ -183,10 +191,20 @@ def _rows(
     return x, y.reshape(len(chosen), product.group, -1).swapaxes(0, 1)
 
 
-def _halves(number: int, count: int, positions: int) -> tuple[slice, slice]:
+def _held_out(context: Context, fitted: int) -> list[Sample]:
+    """Samples of other source items than those that are fitted to, where there are any."""
+    data = context.search
+    if data is None:
+        return []
+    return list(data.take(range(min(len(data), max(fitted // _HELD_OUT_EVERY, 1)))))
+
+
+def _parts(number: int, fitted: int, count: int, positions: int) -> tuple[slice, slice]:
     """Which positions of a sample to fit to, and which to hold out: of single samples, some."""
+    everything, nothing = slice(None), slice(0)
+    if fitted < count:
+        return (everything, nothing) if number < fitted else (nothing, everything)
     if count >= _HELD_OUT_EVERY:
-        everything, nothing = slice(None), slice(0)
         is_held = number % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
         return (nothing, everything) if is_held else (everything, nothing)
     cut = positions - positions // _HELD_OUT_EVERY
