@@ -1,6 +1,6 @@
 """Devices as data: which provider, which integer scheme, which kernels exist and what they gain."""
 
-from onnxopt.targets.kernel import Cost, IntegerType, Kernel
+from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel
 from onnxopt.targets.load import load_target, target_names
 from onnxopt.targets.predicates import (
     Predicate,
@@ -14,6 +14,7 @@ from onnxopt.targets.target import INTEGERS, Int8Scheme, SessionOptions, Target
 __all__ = [
     "INTEGERS",
     "Cost",
+    "FloatKernel",
     "Int8Scheme",
     "IntegerType",
     "Kernel",

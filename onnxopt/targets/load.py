@@ -14,6 +14,8 @@ from pydantic import ValidationError
 from onnxopt.errors import UsageError
 from onnxopt.targets.target import Target
 
+_ROWS = ("kernel", "float")
+
 
 def load_target(name_or_path: str | Path) -> Target:
     """Read a target: a name from ``target_names``, the path of a TOML file, or ``auto``.
@@ -76,7 +78,7 @@ def _extend(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, An
         known = merged.get(key)
         if isinstance(value, dict) and isinstance(known, dict):
             merged[key] = _extend(known, value)
-        elif key == "kernel" and isinstance(value, list) and isinstance(known, list):
+        elif key in _ROWS and isinstance(value, list) and isinstance(known, list):
             merged[key] = [*value, *known]
         else:
             merged[key] = value

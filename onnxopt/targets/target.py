@@ -8,7 +8,7 @@ import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from onnxopt.runtime import OptLevel, Precision
-from onnxopt.targets.kernel import Cost, IntegerType, Kernel
+from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel
 
 INTEGERS = (
     "smooth-activations | quantize-dynamic{op_types=[LSTM]} | "
@@ -83,6 +83,8 @@ class Target(BaseModel):
         int8: The integer scheme; None where the device has no use for one.
         kernels: Rows of integer kernels; the first whose needs hold counts. In a file, a row's
             ``op`` may also be a list.
+        float_kernels: Rows of what ops cost in floating point, ``float`` in a file; the first that
+            fits counts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -100,8 +102,9 @@ class Target(BaseModel):
     dynamic_ops: tuple[str, ...] = ("Gather", "Gemm", "LSTM", "MatMul")
     int8: Int8Scheme | None = None
     kernels: tuple[Kernel, ...] = Field(default=(), alias="kernel")
+    float_kernels: tuple[FloatKernel, ...] = Field(default=(), alias="float")
 
-    @field_validator("kernels", mode="before")
+    @field_validator("kernels", "float_kernels", mode="before")
     @classmethod
     def _one_op_a_row(cls, rows: Any) -> Any:
         """A row may list several ops that have all else in common."""
@@ -122,6 +125,10 @@ class Target(BaseModel):
                 return row
             reasons.append(verdict)
         return ", ".join(dict.fromkeys(reasons)) or None
+
+    def float_kernel_for(self, node: ir.Node) -> FloatKernel | None:
+        """The row of what a node costs in floating point."""
+        return next((row for row in self.float_kernels if row.fits(node)), None)
 
     def _fits(self, row: Kernel) -> bool:
         scheme = self.int8

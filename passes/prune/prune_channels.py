@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxopt.errors import RecipeError
 from onnxopt.exactness import Exactness
-from onnxopt.graph import constant
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.prune._choice import (
+    Grain,
+    Scores,
+    best_units,
+    counts_in_time,
+    counts_overall,
+    counts_per_group,
+)
 from onnxopt_passes.prune._coupling import Group, couplings, keep_units
-
-Scores = npt.NDArray[np.float64]
+from onnxopt_passes.prune._importance import Importance, score_units
+from onnxopt_passes.prune._latency import forecast_of
 
 
 @dataclass(frozen=True)
@@ -33,22 +37,28 @@ class PruneChannels(Pass):
     Filters by norm: Li et al. (2017), "Pruning Filters for Efficient ConvNets".
 
     Attributes:
-        keep: Which part of each group's units stays.
-        importance: Norm of the weights that make a unit.
-        scope: ``uniform`` keeps the same part of every group.
+        keep: Which part of each group's units stays; of all units, or of the time, by ``scope``.
+        importance: What counts, see ``score_units``; ``auto`` is ``reconstruction`` with data,
+            ``l2`` without.
+        scope: ``uniform`` keeps the same part of every group, ``global`` the most important units
+            of all, ``latency`` those that leave ``keep`` of the time that the target's figures
+            foresee, so that most time is gained for what is lost.
         multiple: Numbers of channels left are multiples of this, where the group has as many.
         least: Channels that stay in any case.
         skip: Groups, by name, or tensors of groups, that stay whole.
+        units: How many units to keep by group name, in place of ``keep`` and ``scope``; groups that
+            are not named stay whole.
     """
 
     keep: float = 0.7
-    importance: Literal["l1", "l2"] = "l2"
-    scope: Literal["uniform"] = "uniform"
+    importance: Literal["auto"] | Importance = "auto"
+    scope: Literal["uniform", "global", "latency"] = "uniform"
     multiple: int = 8
     least: int = 8
     skip: tuple[str, ...] = ()
+    units: Mapping[str, int] = field(default_factory=dict, hash=False)
 
-    exactness = Exactness.LOSSY
+    exactness: ClassVar[Exactness] = Exactness.LOSSY
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -64,70 +74,56 @@ class PruneChannels(Pass):
         for name in skipped:
             yield Note.refused(name, "is to be left whole")
         groups = tuple(group for group in groups if group.name not in skipped)
-        rated = {group.name: scores(group, self.importance) for group in groups}
-        chosen = choose(groups, rated, self.keep, self.multiple, self.least)
+        if not groups:
+            return
+        scores = score_units(model, groups, self._importance(context), context)
+        counts = self._counts(model, groups, scores, context)
+        chosen = best_units(groups, scores, counts)
         keep_units(model, chosen)
         for group in groups:
             if group.name in chosen:
                 left = len(chosen[group.name])
                 yield Note.applied(group.name, f"{left} of {group.units} units stay")
-            else:
-                yield Note.refused(group.name, f"all of its {group.units} units stay: too few")
+            elif not self.units:
+                yield Note.refused(group.name, f"all of its {group.units} units stay")
+        if chosen and not self.units and self.scope != "uniform":
+            name = model.graph.name or "model"
+            counts = {
+                group.name: len(chosen[group.name]) for group in groups if group.name in chosen
+            }
+            step = replace(self, keep=0.7, scope="uniform", units=counts)
+            yield Note("applied", name, f"{len(counts)} groups are smaller", {"replay": str(step)})
+
+    def _importance(self, context: Context) -> Importance:
+        if self.importance != "auto":
+            return self.importance
+        return "l2" if context.calibration is None else "reconstruction"
+
+    def _counts(
+        self, model: ir.Model, groups: Sequence[Group], scores: Scores, context: Context
+    ) -> Mapping[str, int]:
+        grain = Grain(self.multiple, self.least)
+        if self.units:
+            return _known(groups, self.units)
+        if self.scope == "uniform":
+            return counts_per_group(groups, self.keep, grain)
+        if self.scope == "global":
+            return counts_overall(groups, scores, self.keep, grain)
+        forecast = forecast_of(model, groups, context)
+        return counts_in_time(groups, scores, forecast, self.keep, grain)
 
     def _skips(self, group: Group) -> bool:
         return any(name == group.name or name in group.tensors for name in self.skip)
 
 
-def scores(group: Group, importance: Literal["l1", "l2"]) -> Scores:
-    """Root mean square over the members that make the channels, of each unit's share of the norm.
-
-    Returns:
-        float64 [units].
-    """
-    rows = []
-    for member in group.members:
-        array = constant(member.value)
-        if member.role != "makes" or array is None:
-            continue
-        first = np.moveaxis(array.astype(np.float64), member.axis, 0)
-        flat = first.reshape(len(first), -1)[member.places].reshape(group.units, -1)
-        norm = np.abs(flat).sum(1) if importance == "l1" else np.sqrt((flat**2).sum(1))
-        rows.append(norm / max(float(norm.mean()), 1e-30))
-    found: Scores = np.sqrt(np.mean(np.square(rows), axis=0))
-    return found
-
-
-def choose(
-    groups: Sequence[Group],
-    rated: Mapping[str, Scores],
-    keep: float,
-    multiple: int,
-    least: int,
-) -> dict[str, npt.NDArray[np.int64]]:
-    """The best units of each group that can lose some, as many as its share and a multiple."""
-    made = {}
-    for group in groups:
-        count = rounded(group, keep, multiple, least)
-        if count < group.units:
-            order = np.argsort(-rated[group.name], kind="stable")[:count]
-            made[group.name] = np.sort(order).astype(np.int64)
-    return made
-
-
-def rounded(group: Group, keep: float, multiple: int, least: int) -> int:
-    """How many units to keep for the number of channels to be a multiple: never none, never more.
-
-    The channels of a unit are counted in the tensor that the group has its name from.
-    """
-    channels = channels_of(group)
-    step = multiple // math.gcd(multiple, channels)
-    count = round(group.units * keep / step) * step
-    return min(max(count, step, -(-least // channels)), group.units)
-
-
-def channels_of(group: Group) -> int:
-    """Channels of a unit in the tensor it is made in."""
-    makers = [member for member in group.members if member.role == "makes"]
-    names = [group.name, *(out.name or "" for one in makers for out in one.node.outputs)]
-    found = (group.tensors[name] for name in names if name in group.tensors)
-    return next((int(places.shape[1]) for _, places in found), 1)
+def _known(groups: Sequence[Group], units: Mapping[str, int]) -> Mapping[str, int]:
+    """Counts by name, checked."""
+    sizes = {group.name: group.units for group in groups}
+    for name, count in units.items():
+        if name not in sizes:
+            raise RecipeError(
+                f"prune-channels: there is no group {name!r}", f"one of {', '.join(sizes)}"
+            )
+        if not 0 < count <= sizes[name]:
+            raise RecipeError(f"prune-channels: {count} units of {name}", f"1 to {sizes[name]}")
+    return units

@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.calibrate import tensor_sizes
-from onnxopt.data import Sample, in_memory
 from onnxopt.errors import DataError, ModelError
 from onnxopt.transform import Context, Note
+from onnxopt_passes._rows import count_positions, input_rows, mean_row, output_rows
+from onnxopt_passes._trial import session_config
+from onnxopt_passes._walk import Walk, few_samples
 from onnxopt_passes.quantize._layers import Layer, find_layers
-from onnxopt_passes.quantize._rows import count_positions, input_rows, mean_row, output_rows
-from onnxopt_passes.quantize._trial import session_config
-from onnxopt_passes.quantize._walk import Walk
 
 Array = npt.NDArray[Any]
-_MOST_ELEMENTS = 1 << 27  # of all samples' tensors, were they kept at once; a tenth of it is
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +82,7 @@ def walk_layers(model: ir.Model, context: Context, amount: Amount) -> Iterator[E
     layers = _in_order([one for one in found if isinstance(one, Layer)], teacher)
     if not any(layer.in_codes for layer in layers):
         return
-    samples, config = _few(teacher, context, amount.samples), session_config(context)
+    samples, config = few_samples(teacher, context, amount.samples), session_config(context)
     walks = Walk(model, samples, config), Walk(teacher, samples, config)
     for number, layer in enumerate(layers):
         context.progress("walk through the layers", number, len(layers))
@@ -132,16 +129,3 @@ def _evidence(
         np.stack(input_means),
         np.stack(wanted_means),
     )
-
-
-def _few(teacher: ir.Model, context: Context, most: int) -> list[Sample]:
-    """As many samples as memory allows."""
-    data = context.calibration
-    if data is None or not len(data):
-        raise DataError("there is no calibration data", todo="give some with --data")
-    first = list(data.take([0]))
-    names = [out.name for node in teacher.graph for out in node.outputs if out.name]
-    sizes = tensor_sizes(teacher, names, in_memory([dict(first[0].feeds)]))
-    tenth = max(sum(sizes.values()) // 10, 1)
-    count = min(most, len(data), max(_MOST_ELEMENTS // tenth, 4))
-    return list(data.take(range(count)))

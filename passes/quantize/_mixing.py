@@ -11,6 +11,13 @@ from onnxopt.calibrate import Statistics
 from onnxopt.graph import label
 from onnxopt.targets import Target
 from onnxopt.transform import Context, Note
+from onnxopt_passes._trial import (
+    DEFAULT_GOAL,
+    ERROR_SHARE,
+    UNSURE_ERROR,
+    Trial,
+    session_config,
+)
 from onnxopt_passes.quantize import _noise_cache
 from onnxopt_passes.quantize._bench import Bench
 from onnxopt_passes.quantize._noise import Noise
@@ -20,13 +27,6 @@ from onnxopt_passes.quantize._search import MOST_STEPS, MOST_TRIALS, Field, Plac
 from onnxopt_passes.quantize._selection import Wanted, candidates
 from onnxopt_passes.quantize._sensitivity import affordable_samples, measure_noise
 from onnxopt_passes.quantize._static import exhaust, quantize_units, sizes_of
-from onnxopt_passes.quantize._trial import (
-    DEFAULT_GOAL,
-    ERROR_SHARE,
-    UNSURE_ERROR,
-    Trial,
-    session_config,
-)
 from onnxopt_passes.quantize._units import Unit
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
 from onnxopt_passes.quantize.refine_rounding import RefineRounding

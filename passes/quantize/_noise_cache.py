@@ -13,10 +13,10 @@ from typing import Any
 from onnxopt.data.dataset import sample_digest
 from onnxopt.runtime import environment
 from onnxopt.store import content_hash
+from onnxopt_passes._trial import Drawn
 from onnxopt_passes.quantize._bench import Bench
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._sensitivity import MOST_RUNS
-from onnxopt_passes.quantize._trial import Drawn
 
 _FORMAT = 1
 

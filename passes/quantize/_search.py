@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from onnxopt.targets import Int8Scheme
+from onnxopt_passes._trial import Outcome
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._placement import Sizes, place, saved_ns
-from onnxopt_passes.quantize._trial import Outcome
 from onnxopt_passes.quantize._units import Unit
 
 MOST_TRIALS = 10

@@ -22,10 +22,10 @@ from onnxopt.comparing.running import sample_error
 from onnxopt.graph import label
 from onnxopt.progress import Progress
 from onnxopt.runtime import Session, SessionConfig, open_session
+from onnxopt_passes._trial import Drawn
 from onnxopt_passes.quantize._bench import Bench, Source, gate
 from onnxopt_passes.quantize._checkpoints import Rest, rests_of
 from onnxopt_passes.quantize._noise import Noise
-from onnxopt_passes.quantize._trial import Drawn
 
 MOST_RUNS = 256
 _LEAST_SAMPLES, _MOST_SAMPLES = 2, 12

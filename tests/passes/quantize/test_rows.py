@@ -12,8 +12,8 @@ from onnxopt.data import synthesize
 from onnxopt.graph import attribute, constant
 from onnxopt.runtime import open_session
 from onnxopt.signature import signature_of
+from onnxopt_passes._rows import count_positions, input_rows, mean_row, output_rows
 from onnxopt_passes.quantize._rounding import round_jointly
-from onnxopt_passes.quantize._rows import count_positions, input_rows, mean_row, output_rows
 from onnxopt_passes.quantize._shrinking import shrunk_mean
 
 CONVS = {

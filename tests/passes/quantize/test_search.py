@@ -12,10 +12,10 @@ from small_units import OPS, scheme, units_of
 
 from onnxopt.graph import label
 from onnxopt.metrics import Interval
+from onnxopt_passes._trial import Outcome
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._placement import saved_ns
 from onnxopt_passes.quantize._search import Field, Placement, Tried, search
-from onnxopt_passes.quantize._trial import Outcome
 
 
 def drawn_field(data: st.DataObject) -> tuple[Field, Noise]:

@@ -12,12 +12,12 @@ from onnxopt.data import Dataset, in_memory
 from onnxopt.progress import no_progress
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.targets import Int8Scheme, load_target
+from onnxopt_passes._trial import Drawn
 from onnxopt_passes.quantize import _sensitivity
 from onnxopt_passes.quantize._bench import Bench, gate
 from onnxopt_passes.quantize._checkpoints import rests_of
 from onnxopt_passes.quantize._placement import tensor_names
 from onnxopt_passes.quantize._ranges import expected_error, least_error_range, ranges_of
-from onnxopt_passes.quantize._trial import Drawn
 from onnxopt_passes.quantize._units import Unit, find_units
 
 TARGET = load_target("x64-vnni")

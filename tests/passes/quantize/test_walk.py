@@ -19,7 +19,7 @@ from onnxopt.signature import signature_of
 from onnxopt.targets import load_target
 from onnxopt.transform import Context
 from onnxopt_models.digits import CALIBRATION, MODEL
-from onnxopt_passes.quantize._walk import Walk
+from onnxopt_passes._walk import Walk
 
 PLAIN = SessionConfig(spinning=False)
 

@@ -1,6 +1,7 @@
 """A layer's inputs and outputs at a few positions, as the rows of a linear problem.
 
-A Conv at one output position is a product with one patch of its input, a MatMul with one row.
+A Conv at one output position is a product with one patch of its input, a MatMul with one row. So
+is a ConvTranspose, with those entries of its input that its stride lets reach the position.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import onnx_ir as ir
 from onnxopt.graph import attribute, is_op
 
 Array = npt.NDArray[Any]
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def output_rows(node: ir.Node, outputs: Array, positions: npt.NDArray[np.intp]) -> Array:
     """The outputs at some positions, [positions, channels]."""
-    if not is_op(node, "Conv"):
+    if not is_op(node, *_CONVOLUTIONS):
         return outputs.reshape(-1, outputs.shape[-1])[positions]
     places = np.unravel_index(positions, (outputs.shape[0], *outputs.shape[2:]))
     return np.moveaxis(outputs, 1, -1)[places]
@@ -27,7 +29,7 @@ def output_rows(node: ir.Node, outputs: Array, positions: npt.NDArray[np.intp]) 
 
 def count_positions(node: ir.Node, shape: Sequence[int]) -> int:
     """The number of positions of outputs of this shape."""
-    channels = shape[1] if is_op(node, "Conv") else shape[-1]
+    channels = shape[1] if is_op(node, *_CONVOLUTIONS) else shape[-1]
     return int(np.prod(shape, dtype=np.int64)) // max(channels, 1)
 
 
@@ -50,7 +52,7 @@ def input_rows(
     Returns:
         [groups, positions, inputs of a group], in the order of the weight's axes.
     """
-    if not is_op(node, "Conv"):
+    if not is_op(node, *_CONVOLUTIONS):
         chosen: Array = inputs.reshape(1, -1, inputs.shape[-1])[:, positions]
         return chosen
     group = int(str(attribute(node, "group", 1)))
@@ -73,7 +75,7 @@ def mean_row(
     node: ir.Node, inputs: Array, output_shape: Sequence[int], kernel: Sequence[int]
 ) -> Array:
     """The mean of ``input_rows`` over all positions, float64 [groups, inputs of a group]."""
-    if not is_op(node, "Conv"):
+    if not is_op(node, *_CONVOLUTIONS):
         rows: Array = inputs.reshape(-1, inputs.shape[-1]).mean(0, dtype=np.float64)
         return rows[np.newaxis]
     group = int(str(attribute(node, "group", 1)))
@@ -85,6 +87,14 @@ def mean_row(
         np.add.at(share, (at, np.arange(kernel[axis])), ok / len(places[axis]))
         found = np.tensordot(found, share, axes=([1], [0]))
     return found.reshape(group, -1)
+
+
+def spells_its_padding(node: ir.Node) -> bool:
+    """Whether ``input_rows`` knows where a ConvTranspose starts; true for other nodes."""
+    if not is_op(node, "ConvTranspose"):
+        return True
+    kind = str(attribute(node, "auto_pad", "NOTSET"))
+    return kind in ("NOTSET", "VALID") and "output_shape" not in node.attributes
 
 
 def _taps(
@@ -99,7 +109,16 @@ def _taps(
     strides, dilations = _ints(node, "strides", axes), _ints(node, "dilations", axes)
     pads = _pads(node, input_sizes, output_sizes, kernel, strides, dilations)
     indices, inside = [], []
+    transposed = is_op(node, "ConvTranspose")
     for axis in range(axes):
+        if transposed:
+            end = places[axis] + pads[axis]
+            at = end[:, np.newaxis] - np.arange(kernel[axis]) * dilations[axis]
+            hit = at % strides[axis] == 0
+            at = at // strides[axis]
+            inside.append(hit & (at >= 0) & (at < input_sizes[axis]))
+            indices.append(np.clip(at, 0, input_sizes[axis] - 1))
+            continue
         start = places[axis] * strides[axis] - pads[axis]
         at = start[:, np.newaxis] + np.arange(kernel[axis]) * dilations[axis]
         inside.append((at >= 0) & (at < input_sizes[axis]))

@@ -7,20 +7,45 @@ tensors that later nodes read are kept, those in codes as codes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.data import Sample
-from onnxopt.errors import ModelError
+from onnxopt.calibrate import tensor_sizes
+from onnxopt.data import Sample, in_memory
+from onnxopt.errors import DataError, ModelError
 from onnxopt.graph import is_constant, is_op, subgraphs
 from onnxopt.runtime import SessionConfig, open_session
+from onnxopt.transform import Context
 
 Kept = dict[str, Any]
 _RANDOM = ("Bernoulli", "Multinomial", "RandomNormalLike", "RandomUniformLike")
 _RANDOM_SOURCES = ("RandomNormal", "RandomUniform")
+_MOST_ELEMENTS = 1 << 27  # of all samples' tensors, were they kept at once; a tenth of it is
+
+
+def few_samples(model: ir.Model, context: Context, most: int) -> list[Sample]:
+    """As many calibration samples as memory allows for a walk.
+
+    Args:
+        model: What is walked through.
+        context: For the data.
+        most: How many at most.
+
+    Raises:
+        DataError: There is no data.
+    """
+    data = context.calibration
+    if data is None or not len(data):
+        raise DataError("there is no calibration data", todo="give some with --data")
+    first = list(data.take([0]))
+    names = [out.name for node in model.graph for out in node.outputs if out.name]
+    sizes = tensor_sizes(model, names, in_memory([dict(first[0].feeds)]))
+    tenth = max(sum(sizes.values()) // 10, 1)
+    count = min(most, len(data), max(_MOST_ELEMENTS // tenth, 4))
+    return list(data.take(range(count)))
 
 
 class Walk:
@@ -30,14 +55,22 @@ class Walk:
         model: The model; stretches are cut from it as it stands when they are run.
         samples: What to run it on; all tensors that cross a stretch's end are kept for each.
         config: How to run it.
+        held: Tensors that are asked for out of order: kept until they are.
     """
 
-    def __init__(self, model: ir.Model, samples: Sequence[Sample], config: SessionConfig) -> None:
+    def __init__(
+        self,
+        model: ir.Model,
+        samples: Sequence[Sample],
+        config: SessionConfig,
+        held: Collection[str] = (),
+    ) -> None:
         self._model, self._config = model, config
         self._nodes = list(model.graph)
         self._places = {node: at for at, node in enumerate(self._nodes)}
         self._free = self._find_free()
         self._last = self._last_reads()
+        self._held = set(held)
         self._values = {out.name: out for node in self._nodes for out in node.outputs if out.name}
         self._kept: list[Kept] = [dict(sample.feeds) for sample in samples]
         self._at = 0
@@ -65,10 +98,15 @@ class Walk:
         for kept, made in zip(self._kept, found, strict=True):
             asked.append({name: made.get(name, kept.get(name)) for name in names})
             kept.update((name, made[name]) for name in crossing)
-            for name in [name for name in kept if self._last.get(name, -1) < end]:
+            for name in [name for name in kept if not self._is_needed(name, end, names)]:
                 del kept[name]
+        self._held.difference_update(names)
         self._at = end
         return asked
+
+    def _is_needed(self, name: str, end: int, asked: Sequence[str]) -> bool:
+        """Whether a tensor is read from a place on, or will be asked for."""
+        return self._last.get(name, -1) >= end or (name in self._held and name not in asked)
 
     def _is_lost(self, value: ir.Value) -> bool:
         """Whether a value was made before and not kept."""
@@ -153,7 +191,7 @@ class Walk:
             for node in stretch
             if node not in self._free
             for out in node.outputs
-            if out.name and self._last.get(out.name, -1) >= end
+            if out.name and self._is_needed(out.name, end, ())
         ]
 
     def _find_free(self) -> set[ir.Node]:
