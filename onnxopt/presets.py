@@ -5,7 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
-_FOLD = "fold-constants | fold-shapes | spell-sizes | inline-constant-branches | infer-shapes"
+_FOLD = (
+    "spell-cast-like-as-cast | fold-constants | fold-shapes | spell-sizes | "
+    "inline-constant-branches | infer-shapes"
+)
 _NEUTRAL = (
     "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "
     "trim-optional-inputs"
@@ -20,7 +23,7 @@ _RECOGNIZE = (
     "recognize-rnn | recognize-matmul | recognize-gelu | "
     "recognize-mish | recognize-sigmoid | recognize-softmax | recognize-log-softmax | "
     "recognize-layer-normalization | recognize-instance-normalization | "
-    "recognize-global-average-pool | fold-attention-scale"
+    "recognize-global-average-pool | eliminate-order-keeping | fold-attention-scale"
 )
 _FUSE = (
     "fuse-conv-bn | fuse-conv-affine | fuse-linear-affine | fuse-pad | merge-parallel-convs | "
@@ -31,6 +34,7 @@ _FUSE = (
 PRESETS = MappingProxyType(
     {
         "clean": f"({_CLEAN})",
+        "tidy": f"({_CLEAN} | fold-shapes | spell-sizes | infer-shapes | eliminate-noops | {_MERGE})",
         "simplify": (
             "freeze-default-inputs | inline-functions | "
             f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | unroll-short-loops | "
@@ -43,4 +47,7 @@ PRESETS = MappingProxyType(
         ),
     }
 )
-"""Recipe word → the recipe it stands for; targets add what suits their kernels."""
+"""Recipe word → the recipe it stands for; targets add what suits their kernels.
+
+``tidy`` ends a recipe whose last passes leave constants twice and sizes unsaid.
+"""
