@@ -34,7 +34,9 @@ _FUSE = (
 PRESETS = MappingProxyType(
     {
         "clean": f"({_CLEAN})",
-        "tidy": f"({_CLEAN} | fold-shapes | spell-sizes | infer-shapes | eliminate-noops | {_MERGE})",
+        "tidy": (
+            f"({_CLEAN} | fold-shapes | spell-sizes | infer-shapes | eliminate-noops | {_MERGE})"
+        ),
         "simplify": (
             "freeze-default-inputs | inline-functions | "
             f"({_CLEAN} | {_FOLD} | {_NEUTRAL} | {_CHAINS} | {_MERGE} | unroll-short-loops | "

@@ -2,8 +2,8 @@
 
 A promise is: no failure; the caller's model stays as it is; inputs, outputs and metadata stay;
 what keeps its name keeps its value, to the bit where all passes promise that; a preset or a
-target's recipe finds nothing to do in its own result; no group of passes runs in circles. ``--full`` tries twenty times
-as many models.
+target's recipe finds nothing to do in its own result; no group of passes runs in circles.
+``--full`` tries twenty times as many models.
 """
 
 from __future__ import annotations
