@@ -18,7 +18,6 @@ from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import Precision
 from onnxopt.targets import Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import StepResult
@@ -66,10 +65,9 @@ class QuantizeResult:
         benchmark: The exact float model and the quantized one timed side by side; None where it
             was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
-        target: The target, after falling back where this machine lacks its precision.
-        provider: The provider that the verdict speaks of.
-        precision: The arithmetic that the provider is to use beside the integers: the target's
-            own where the float model keeps the budget at it, else fp32.
+        target: What the verdict speaks of: the target, or the one it falls back to where this
+            machine lacks its precision, with the precision to use beside the integers: its own
+            where the float model keeps the budget at it, else fp32.
         float_comparison: The exact model at the target's own precision against the original;
             None where that is fp32.
     """
@@ -84,10 +82,8 @@ class QuantizeResult:
     comparison: Comparison
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
-    target: str = ""
-    provider: str = "cpu"
-    precision: Precision = "fp32"
-    float_comparison: Comparison | None = None
+    target: Target
+    float_comparison: Comparison | None
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -137,9 +133,9 @@ class QuantizeResult:
             "fits": self.fits,
             "why": self.why,
             "summary": self.summary,
-            "target": self.target,
-            "provider": self.provider,
-            "precision": self.precision,
+            "target": self.target.name,
+            "provider": self.target.provider,
+            "precision": self.target.session.precision,
             "recipe": str(self.recipe),
             "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],
@@ -208,9 +204,7 @@ def quantize(
         comparison=lossy.comparison,
         benchmark=timing,
         saved=saved,
-        target=bench.target.name,
-        provider=bench.target.provider,
-        precision=bench.target.session.precision,
+        target=bench.target,
         float_comparison=settled.comparison,
     )
 

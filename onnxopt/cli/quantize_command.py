@@ -146,7 +146,9 @@ def _precision_lines(result: QuantizeResult) -> list[str]:
         lines.append(
             f"the exact float model as the target runs it: error {found.fidelity.mean:.3g}"
         )
-    if (result.provider, result.precision) != ("cpu", "fp32"):
-        where = f"provider {result.provider} in {result.precision}"
-        lines.append(f"run it with {where}: made for target {result.target}")
+    target, precision = result.target, result.target.session.precision
+    if (target.provider, precision) != ("cpu", "fp32"):
+        lines.append(
+            f"made for {target.name}: run it with provider {target.provider} in {precision}"
+        )
     return lines
