@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, constant, drop_if_unread, label, rewrite_constant, use_count
+from onnxopt.graph import (
+    Editor,
+    constant,
+    drop_if_unread,
+    is_constant,
+    label,
+    rewrite_constant,
+    use_count,
+)
 from onnxopt_passes.prune._coupling_dims import Dim, normal
 from onnxopt_passes.prune._coupling_places import Remains
 
@@ -207,7 +215,8 @@ class GatherFix:
 def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Editor) -> None:
     """Let a node read another constant: under the old one's name where nobody else reads that."""
     old = node.inputs[index] if index < len(node.inputs) else None
-    if old is not None and use_count(old) == 1 and not old.is_graph_output():
+    alone = old is not None and use_count(old) == 1 and not old.is_graph_output()
+    if old is not None and alone and is_constant(old):
         rewrite_constant(old, array)
         return
     name = old.name if old is not None and old.name else f"{label(node)}/sizes"
@@ -215,5 +224,8 @@ def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Ed
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, editor.constant(node, name, array))
-    if old is not None:
+    maker = None if old is None else old.producer()
+    if maker is not None:
+        editor.sweep(maker)
+    elif old is not None:
         drop_if_unread(old)

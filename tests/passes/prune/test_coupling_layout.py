@@ -304,17 +304,19 @@ def test_flattened_images(shape: tuple[int, int], flat: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "kinds"), [("b", {"Gather", "Concat"}), ("many", {"Concat"}), ("twice", {"Where"})]
+    ("size", "kinds"),
+    [("b", {"Gather", "Concat"}), ("many", {"Concat"}), ("cast", {"Concat"}), ("twice", {"Where"})],
 )
 def test_shapes_that_are_computed(size: str, kinds: set[str]) -> None:
     """Sizes come from the tensor itself, or as numbers that have to change."""
-    twice = "e = Reshape(c, t) z = ReduceSum(e) g = Mul(f, z)"
+    double = "e = Reshape(c, t) z = ReduceSum(e) g = Mul(f, z)"
     model = model_of(
         "(float[N,3,H,W] x) => (float[N,q,5] y) {"
         f" {ints('zero', 0)} {ints('one', 1)} {ints('many', 8)} {ints('rest', -1)} c = Conv(x, u)"
         f" s = Shape(c) n = Gather(s, zero) b = Gather(s, one)"
-        f" t = Concat<axis=0>(n, {'b' if size == 'b' else 'many'}, rest) f = Reshape(c, t)"
-        f" {twice if size == 'twice' else 'g = Relu(f)'} p = Transpose<perm=[0,2,1]>(g)"
+        " cast = Cast<to=7>(many) twice = Identity(many)"
+        f" t = Concat<axis=0>(n, {size}, rest) f = Reshape(c, t)"
+        f" {double if size == 'twice' else 'g = Relu(f)'} p = Transpose<perm=[0,2,1]>(g)"
         " y = MatMul(p, k) }",
         u=(8, 3, 1, 1),
         k=(8, 5),
