@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, constant, drop_if_unread, label, rewrite_constant, use_count
+from onnxopt.graph import (
+    Editor,
+    constant,
+    drop_if_unread,
+    is_constant,
+    label,
+    rewrite_constant,
+    use_count,
+)
 from onnxopt_passes.prune._coupling_dims import Dim, normal
 from onnxopt_passes.prune._coupling_places import Remains
 
@@ -60,41 +68,65 @@ class ShapeFix:
     Attributes:
         numbers: Those that are known; None for others.
         dims: Axes they are the sizes of.
+        parts: Where a Concat makes the input for this node alone, how many numbers each of its
+            own inputs has.
     """
 
     node: ir.Node
     index: int
     numbers: Sequence[int | None]
     dims: Sequence[Dim]
+    parts: Sequence[int] = ()
 
     def apply(self, remains: Remains, editor: Editor) -> None:
-        """Change a constant; let chosen numbers of a computed one be others."""
-        changed: dict[int, int] = {}
-        for place, (number, dim) in enumerate(zip(self.numbers, self.dims, strict=True)):
-            size = remains.size(dim) if number and number > 0 and remains.touches(dim) else None
-            if size is not None and size != number:
-                changed[place] = size
+        """Change a constant, or a constant part; let chosen numbers of others be others."""
+        made = [
+            remains.size(dim) if number and number > 0 and remains.touches(dim) else number
+            for number, dim in zip(self.numbers, self.dims, strict=True)
+        ]
+        changed = [place for place, size in enumerate(made) if size != self.numbers[place]]
         if not changed:
             return
         old = self.node.inputs[self.index]
         array = constant(old)
         if array is not None:
-            made = array.copy()
-            made[list(changed)] = list(changed.values())
-            replace_input(self.node, self.index, made, editor)
-            return
-        count = len(self.numbers)
-        mask = np.isin(np.arange(count), list(changed))
-        full = np.array([changed.get(place, 1) for place in range(count)], np.int64)
+            new = array.copy()
+            new.reshape(-1)[changed] = [made[place] or 0 for place in changed]
+            replace_input(self.node, self.index, new, editor)
+        elif not self._change_parts(old, made, changed, editor):
+            self._override(old, made, changed, editor)
+
+    def _change_parts(
+        self, old: ir.Value | None, made: Sequence[int | None], changed: list[int], editor: Editor
+    ) -> bool:
+        """Change what a Concat reads, where each of these parts is known as a whole."""
+        joiner = old.producer() if old is not None else None
+        stops = np.cumsum(self.parts).tolist()
+        rows = [made[stop - count : stop] for stop, count in zip(stops, self.parts, strict=True)]
+        hit = {int(np.searchsorted(stops, place, side="right")) for place in changed}
+        if joiner is None or not stops or any(None in rows[place] for place in hit):
+            return False
+        for place in hit:
+            part = joiner.inputs[place]
+            known = part.dtype if part is not None else None
+            dtype = np.int64 if known is None else known.numpy()
+            replace_input(joiner, place, np.array(rows[place], dtype), editor)
+        return True
+
+    def _override(
+        self, old: ir.Value | None, made: Sequence[int | None], changed: list[int], editor: Editor
+    ) -> None:
+        mask = np.isin(np.arange(len(made)), changed)
+        full = np.array([made[i] if mask[i] else 1 for i in range(len(made))], np.int64)
         name = f"{label(self.node)}/shape"
         inputs = [
             editor.constant(self.node, f"{name}/kept", mask),
             editor.constant(self.node, f"{name}/sizes", full),
             old,
         ]
-        made_value = editor.insert_before(self.node, "Where", inputs, name, origin=[self.node])
-        made_value.type, made_value.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([count])
-        self.node.replace_input_with(self.index, made_value)
+        found = editor.insert_before(self.node, "Where", inputs, name, origin=[self.node])
+        found.type, found.shape = ir.TensorType(ir.DataType.INT64), ir.Shape([len(made)])
+        self.node.replace_input_with(self.index, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +215,8 @@ class GatherFix:
 def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Editor) -> None:
     """Let a node read another constant: under the old one's name where nobody else reads that."""
     old = node.inputs[index] if index < len(node.inputs) else None
-    if old is not None and use_count(old) == 1 and not old.is_graph_output():
+    alone = old is not None and use_count(old) == 1 and not old.is_graph_output()
+    if old is not None and alone and is_constant(old):
         rewrite_constant(old, array)
         return
     name = old.name if old is not None and old.name else f"{label(node)}/sizes"
@@ -191,5 +224,8 @@ def replace_input(node: ir.Node, index: int, array: npt.NDArray[Any], editor: Ed
     if index >= len(node.inputs):
         node.resize_inputs(index + 1)
     node.replace_input_with(index, editor.constant(node, name, array))
-    if old is not None:
+    maker = None if old is None else old.producer()
+    if maker is not None:
+        editor.sweep(maker)
+    elif old is not None:
         drop_if_unread(old)

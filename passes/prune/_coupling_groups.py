@@ -152,7 +152,9 @@ class Analysis:
         made = []
         for index, ((_, axis), use, _) in enumerate(rows[0]):
             places = np.concatenate([row[index][2] for row in rows])
-            role, node = self.walk.marks.get(use.axes[axis], ("carries", use.readers[0][0]))
+            role, node = self.walk.marks.get(
+                use.axes[axis], ("carries", next(iter(use.readers))[0])
+            )
             made.append(Member(use.value, axis, places, node, role))
         return tuple(made)
 

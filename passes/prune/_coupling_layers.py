@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnxopt.graph import attribute
 from onnxopt_passes.prune._coupling_dims import Dim, freeze, leaf, normal, product
 from onnxopt_passes.prune._coupling_fixes import AttributeFix, ScaleFix
-from onnxopt_passes.prune._coupling_pointwise import broadcast
+from onnxopt_passes.prune._coupling_pointwise import broadcast, freeze_positions
 from onnxopt_passes.prune._coupling_walk import Axes, Rule, Unmapped, Walk, is_one
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -67,8 +67,8 @@ def _convolved(
     depthwise: bool,
 ) -> Axes:
     weight = walk.axes(node, 1)
-    for dim in weight[2:]:
-        freeze(dim, "they are positions")
+    freeze_positions(weight)
+    freeze_positions(axes)
     bias = walk.maybe(node, 2)
     if bias:
         walk.same(bias[0], made, node)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.graph import attribute, constant
+from onnxopt.graph import attribute, constant, is_op, use_count
 from onnxopt_passes.prune._coupling_dims import (
     Dim,
     concat,
@@ -18,7 +18,7 @@ from onnxopt_passes.prune._coupling_dims import (
     segment,
 )
 from onnxopt_passes.prune._coupling_fixes import GatherFix, ShapeFix, SliceFix, SplitFix
-from onnxopt_passes.prune._coupling_pointwise import axes_option
+from onnxopt_passes.prune._coupling_pointwise import axes_option, freeze_positions
 from onnxopt_passes.prune._coupling_walk import Axes, Entry, Rule, Unmapped, Walk, is_free, is_one
 
 _SPLIT_BY_INPUT = 13
@@ -44,8 +44,19 @@ def _settle(made: Sequence[Dim]) -> None:
             freeze(dim, "their number is not known")
 
 
-def _numbers(entries: Sequence[Entry]) -> list[int | None]:
-    return [entry if isinstance(entry, int) else None for entry in entries]
+def shape_fix(
+    walk: Walk, node: ir.Node, index: int, entries: Sequence[Entry], dims: Sequence[Dim]
+) -> None:
+    """Let numbers of a shape follow their axes."""
+    numbers = [entry if isinstance(entry, int) else None for entry in entries]
+    value = node.inputs[index]
+    joiner = value.producer() if value is not None else None
+    parts: list[int] = []
+    if value is not None and is_op(joiner, "Concat") and use_count(value) == 1:
+        rows = [walk.entries(part) for part in joiner.inputs] if joiner is not None else []
+        parts = [len(row) for row in rows if row is not None]
+        parts = parts if sum(parts) == len(numbers) and len(parts) == len(rows) else []
+    walk.fixes.append(ShapeFix(node, index, numbers, dims, parts))
 
 
 def reshape(walk: Walk, node: ir.Node) -> Sequence[Axes]:
@@ -67,7 +78,7 @@ def reshape(walk: Walk, node: ir.Node) -> Sequence[Axes]:
             freeze(made[-1], walk.why(node, "takes a shape that is computed"))
     walk.same(product(axes), product(made), node)
     _settle(made)
-    walk.fixes.append(ShapeFix(node, 1, _numbers(entries), made))
+    shape_fix(walk, node, 1, entries, made)
     return [tuple(made)]
 
 
@@ -313,7 +324,7 @@ def expansion(walk: Walk, node: ir.Node) -> Sequence[Axes]:
             walk.same(dim, entry, node)
         made.append(dim)
     _settle(made)
-    walk.fixes.append(ShapeFix(node, 1, _numbers(entries), made[rank - len(entries) :]))
+    shape_fix(walk, node, 1, entries, made[rank - len(entries) :])
     return [tuple(made)]
 
 
@@ -324,7 +335,7 @@ def filling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         raise Unmapped("takes a shape that is computed")
     made = [_sized(walk, node, entry, axis) for axis, entry in enumerate(entries)]
     _settle(made)
-    walk.fixes.append(ShapeFix(node, 0, _numbers(entries), made))
+    shape_fix(walk, node, 0, entries, made)
     return [tuple(made)]
 
 
@@ -348,7 +359,7 @@ def resizing(walk: Walk, node: ir.Node) -> Sequence[Axes]:
             made[axis] = walk.position(node.outputs[0], axis)
         dims.append(made[axis])
     if sizes:
-        walk.fixes.append(ShapeFix(node, 3, _numbers(sizes), dims))
+        shape_fix(walk, node, 3, sizes, dims)
     return [tuple(made)]
 
 
@@ -364,6 +375,7 @@ def _scales(node: ir.Node) -> list[float] | None:
 def depth_to_space(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """Channels of a block go together."""
     axes = walk.axes(node, 0)
+    freeze_positions(axes)
     block = int(str(attribute(node, "blocksize", 1)))
     size = normal(axes[1]).size
     if size is None:
@@ -379,6 +391,7 @@ def depth_to_space(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 def space_to_depth(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """A channel becomes one for each position of a block."""
     axes = walk.axes(node, 0)
+    freeze_positions(axes)
     block = int(str(attribute(node, "blocksize", 1)))
     blocks = [leaf(block, "they are positions") for _ in range(_SECOND)]
     rest = [walk.position(node.outputs[0], axis) for axis in range(2, len(axes))]

@@ -49,9 +49,16 @@ def passing(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     return [walk.axes(node, 0)] * len(node.outputs)
 
 
+def freeze_positions(axes: Axes) -> None:
+    """Let the places of an image stay."""
+    for dim in axes[2:]:
+        freeze(dim, "they are positions")
+
+
 def pooling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """Samples and channels stay; the rest are positions."""
     axes = walk.axes(node, 0)
+    freeze_positions(axes)
     made = []
     for out in node.outputs:
         sizes = walk.sizes(out) or tuple(leaf(None) for _ in axes)
@@ -62,12 +69,16 @@ def pooling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 def global_pooling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """One position is left."""
     axes = walk.axes(node, 0)
+    freeze_positions(axes)
     return [(*axes[:2], *(leaf(1) for _ in axes[2:]))]
 
 
 def sampling(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """GridSample, RoiAlign: the channels are the first input's, the rest positions."""
     axes, sizes = walk.axes(node, 0), walk.sizes(node.outputs[0])
+    freeze_positions(axes)
+    for dim in walk.axes(node, 1):
+        freeze(dim, "they are positions")
     if sizes is None:
         raise Unmapped("has a result of unknown shape")
     return [(sizes[0], axes[1], *sizes[2:])]
@@ -136,6 +147,7 @@ def batch_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 def instance_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """Two numbers a channel."""
     axes = walk.axes(node, 0)
+    freeze_positions(axes)
     for index in (1, 2):
         walk.same(walk.axes(node, index)[0], axes[1], node)
     return [axes]

@@ -119,7 +119,8 @@ def _arithmetic(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | No
     if len(left) not in (1, count) or len(right) not in (1, count):
         return None
     pairs = zip(left * (count // len(left)), right * (count // len(right)), strict=True)
-    made = [_OPERATORS[node.op_type](a, b) for a, b in pairs]
+    why = walk.why(node, "computes a shape from their number")
+    made = [_OPERATORS[node.op_type](a, b, why) for a, b in pairs]
     if any(one is None for one in made):
         return None
     return tuple(made)
@@ -157,7 +158,7 @@ def _filled(walk: Walk, node: ir.Node, rows: Rows) -> tuple[Entry, ...] | None:
     return (int(number[0]),) * count[0] if number.dtype.kind == "i" else None
 
 
-def _times(a: Entry, b: Entry) -> Entry:
+def _times(a: Entry, b: Entry, why: str) -> Entry:
     if a is None or b is None:
         return None
     if isinstance(a, int) and isinstance(b, int):
@@ -166,30 +167,28 @@ def _times(a: Entry, b: Entry) -> Entry:
         return b if a == 1 else a
     if any(isinstance(one, int) and one <= 0 for one in (a, b)):
         return None
-    return product(
-        one if isinstance(one, Dim) else leaf(one, "they are a factor") for one in (a, b)
-    )
+    return product(one if isinstance(one, Dim) else leaf(one, why) for one in (a, b))
 
 
-def _plus(a: Entry, b: Entry) -> Entry:
+def _plus(a: Entry, b: Entry, why: str) -> Entry:
     if isinstance(a, int) and isinstance(b, int):
         return a + b
     return (b if a == 0 else a) if 0 in (a, b) else None
 
 
-def _minus(a: Entry, b: Entry) -> Entry:
+def _minus(a: Entry, b: Entry, why: str) -> Entry:
     if isinstance(a, int) and isinstance(b, int):
         return a - b
     return a if b == 0 else None
 
 
-def _over(a: Entry, b: Entry) -> Entry:
+def _over(a: Entry, b: Entry, why: str) -> Entry:
     if isinstance(a, int) and isinstance(b, int) and b:
         return math.trunc(a / b)
     return a if b == 1 else None
 
 
-_OPERATORS: dict[str, Callable[[Entry, Entry], Entry]] = {
+_OPERATORS: dict[str, Callable[[Entry, Entry, str], Entry]] = {
     "Mul": _times,
     "Add": _plus,
     "Sub": _minus,

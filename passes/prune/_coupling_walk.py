@@ -40,7 +40,7 @@ class Use:
 
     value: ir.Value
     axes: Axes
-    readers: list[tuple[ir.Node, int]] = field(default_factory=list)
+    readers: dict[tuple[ir.Node, int], None] = field(default_factory=dict)
 
 
 Rule = Callable[["Walk", ir.Node], Sequence[Axes | None]]
@@ -100,6 +100,9 @@ class Walk:
         except Unmapped as error:
             self._stop(node, str(error))
             found = ()
+        except (IndexError, ValueError):  # fewer axes than the op asks for: an invalid model
+            self._stop(node, "has inputs of unexpected shape")
+            found = ()
         for out, axes in zip(node.outputs, found, strict=False):
             if axes is not None:
                 self.axes_of[out] = axes
@@ -154,13 +157,11 @@ class Walk:
             return self.axes_of.get(value)
         if _is_matrix(value):
             use = self._matrix(value)
-            if (node, index) not in use.readers:
-                use.readers.append((node, index))
+            use.readers[node, index] = None
             return use.axes
         use = self._vectors.get((node, index)) or self._use(value)
-        if not use.readers:
-            use.readers.append((node, index))
-            self._vectors[node, index] = use
+        use.readers[node, index] = None
+        self._vectors[node, index] = use
         return use.axes
 
     def _matrix(self, value: ir.Value) -> Use:
@@ -227,7 +228,9 @@ class Walk:
         tensor = constant_tensor(value)
         if tensor is None and value in self._fixed:
             return self._computed(value)
-        if tensor is None or not tensor.dtype.is_integer() or tensor.size > _SMALL:
+        if tensor is None or tensor.size > _SMALL:
+            return None
+        if not tensor.dtype.is_integer() and tensor.dtype != ir.DataType.BOOL:
             return None
         array = tensor.numpy()
         return tuple(int(number) for number in np.ravel(array)) if array.ndim <= 1 else None

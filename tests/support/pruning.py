@@ -90,6 +90,7 @@ def check(
     seeds: int = 3,
     exact: bool = True,
     only: Collection[str] | None = None,
+    strict: bool = True,
 ) -> Pruned:
     """Prune at random; what is left is what the original computes with the rest at zero.
 
@@ -100,6 +101,7 @@ def check(
         seeds: How many choices to try.
         exact: Whether results have to agree; not where statistics are taken over channels.
         only: Groups to prune; all by default.
+        strict: Whether onnx has to infer all shapes of the result.
     """
     found, _ = couplings(model)
     if units is not None:
@@ -110,7 +112,7 @@ def check(
         chosen = random_choice(picked, seed)
         after = store.load(store.serialize(model))
         keep_units(after, chosen)
-        assert_sound(model, after)
+        assert_sound(model, after, strict)
         if exact:
             assert_same(neutral(model, chosen, roles), after, seed)
         left = {group.name: len(chosen.get(group.name, range(group.units))) for group in found}
@@ -119,13 +121,21 @@ def check(
     return Pruned(model, after, {group.name: group for group in found}, chosen)
 
 
-def assert_sound(before: ir.Model, after: ir.Model) -> None:
+def assert_sound(before: ir.Model, after: ir.Model, strict: bool) -> None:
     """It passes the checker and shape inference, and has fewer weights and the same interface."""
-    proto = judging.proto_of(after)
+    proto, original = judging.proto_of(after), judging.proto_of(before)
     onnx.checker.check_model(proto)
-    onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
-    assert judging.interface_change(judging.proto_of(before), proto) is None
+    assert not strict or strictly_inferred(proto) or not strictly_inferred(original)
+    assert judging.interface_change(original, proto) is None
     assert stats(after).weight_bytes < stats(before).weight_bytes
+
+
+def strictly_inferred(proto: onnx.ModelProto) -> bool:
+    try:
+        onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError:
+        return False
+    return True
 
 
 def assert_same(before: ir.Model, after: ir.Model, seed: int) -> None:
