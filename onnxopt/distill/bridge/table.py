@@ -1,0 +1,57 @@
+"""All ops that have a form in torch."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+from onnxopt.distill.bridge.ops import (
+    activations,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    resize,
+    shape,
+)
+from onnxopt.distill.bridge.site import Function, Site, UnsupportedError
+
+Builder = Callable[[Site], Function]
+
+_FAMILIES = (
+    activations,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    normalization,
+    pooling,
+    reduction,
+    resize,
+    shape,
+)
+
+
+def find(domain: str, op_type: str) -> Builder:
+    """The builder of an op.
+
+    Raises:
+        UnsupportedError: There is none.
+    """
+    builder = table().get((_standard(domain), op_type))
+    if builder is None:
+        raise UnsupportedError("the op has no form in torch yet")
+    return builder
+
+
+@functools.cache
+def table() -> Mapping[tuple[str, str], Builder]:
+    """Builders by domain and op."""
+    return {key: builder for family in _FAMILIES for key, builder in family.OPS.items()}
+
+
+def _standard(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
