@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from torch.nn import Parameter
 
 from onnxopt.distill.bridge.module import Bridge
 from onnxopt.distill.bridge.program import NOTHING, Program, Step
@@ -158,9 +159,10 @@ class _Builder:
                 start = len(node.inputs) + len(captured)
                 captured += inner.captured
                 bodies[name] = Body(program, slice(start, start + len(inner.captured)))
-        fixed = [_fixed(scope.constant(value)) for value in node.inputs]
+        held = [scope.constant(value) for value in node.inputs]
+        fixed, weights = [_fixed(x) for x in held], [isinstance(x, Parameter) for x in held]
         opset = self._opsets.get(node.domain, 1)
-        return builder(Site(node, opset, attributes, fixed, bodies)), captured
+        return builder(Site(node, opset, attributes, fixed, bodies, weights)), captured
 
     def _attributes(self, node: ir.Node) -> dict[str, ir.Attr]:
         """A node's attributes; those that refer to a function's are looked up."""
@@ -208,7 +210,7 @@ class _Builder:
 
 
 def _fixed(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    return None if isinstance(tensor, torch.nn.Parameter) else tensor
+    return None if isinstance(tensor, Parameter) else tensor
 
 
 def _nothing(*values: Any) -> Any:

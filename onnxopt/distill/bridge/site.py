@@ -58,6 +58,7 @@ class Site:
         attributes: Mapping[str, ir.Attr],
         fixed: Sequence[torch.Tensor | None],
         bodies: Mapping[str, Body],
+        weights: Sequence[bool] = (),
     ) -> None:
         self.node = node
         self.opset = opset
@@ -65,6 +66,11 @@ class Site:
         self.bodies = bodies
         self._attributes = attributes
         self._fixed = fixed
+        self._weights = weights
+
+    def is_weight(self, index: int) -> bool:
+        """Whether an input is a weight of the bridge."""
+        return index < len(self._weights) and self._weights[index]
 
     def has(self, index: int) -> bool:
         """Whether the node has this input."""

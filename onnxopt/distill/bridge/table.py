@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 
 from onnxopt.distill.bridge.ops import (
     activations,
+    control,
     convolution,
     elementwise,
     indexing,
     linear,
     normalization,
     pooling,
+    quantization,
+    recurrent,
     reduction,
     resize,
     shape,
+    traditional,
 )
 from onnxopt.distill.bridge.site import Function, Site, UnsupportedError
 
@@ -23,15 +27,19 @@ Builder = Callable[[Site], Function]
 
 _FAMILIES = (
     activations,
+    control,
     convolution,
     elementwise,
     indexing,
     linear,
     normalization,
     pooling,
+    quantization,
+    recurrent,
     reduction,
     resize,
     shape,
+    traditional,
 )
 
 
