@@ -77,3 +77,13 @@ def learned(scale: Value, entries: float, high: int) -> Value:
         return scale
     factor = 1 / math.sqrt(max(entries, 1) * max(high, 1))
     return scale * factor + (scale * (1 - factor)).detach()
+
+
+def dynamic_codes(x: Value) -> tuple[Value, Value, Value]:
+    """DynamicQuantizeLinear: uint8 codes over the range of a tensor and 0."""
+    low, high = (x.detach().amin(), x.detach().amax()) if x.numel() else (x.new_zeros(()),) * 2
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = (high - low) / 255
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    zero = torch.round(-low / scale).clamp(0, 255)
+    return to_codes(x, scale, zero, 0, 255), scale, zero.to(torch.uint8)
