@@ -20,7 +20,10 @@ _TORCH_RANGES = {torch.int8: DataType.INT8, torch.uint8: DataType.UINT8}
 
 def _real(codes: Value, scale: Value, zero: Value) -> Value:
     wide = codes if codes.is_floating_point() else codes.to(scale.dtype)
-    return (wide if zero is None else wide - zero) * scale
+    if zero is None:
+        return wide * scale
+    centered = wide - zero
+    return centered * scale if scale.requires_grad else centered.mul_(scale)
 
 
 class _Layout:

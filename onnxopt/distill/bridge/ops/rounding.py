@@ -27,17 +27,18 @@ class _Codes(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, x: Value, scale: Value, zero: Value, low: int, high: int) -> Value:
-        codes = torch.round(x / scale)
+        codes = torch.div(x, scale).round_()
         if zero is not None:
-            codes += zero
-        if x.requires_grad:
-            ctx.save_for_backward((codes >= low) & (codes <= high), scale)
-        return codes.clamp_(low, high)
+            codes.add_(zero)
+        kept = codes.clamp(low, high)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(kept == codes, scale)
+        return kept
 
     @staticmethod
     def backward(ctx: Any, gradient: Value) -> Any:
         inside, scale = ctx.saved_tensors
-        return gradient * inside / scale, None, None, None, None
+        return torch.div(gradient, scale).mul_(inside), None, None, None, None
 
 
 def round_through(x: Value) -> Value:
