@@ -41,6 +41,19 @@ class _Codes(torch.autograd.Function):  # type: ignore[misc]
         return torch.div(gradient, scale).mul_(inside), None, None, None, None
 
 
+class _Slowed(torch.autograd.Function):  # type: ignore[misc]
+    """The identity; the gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Value, factor: float) -> Value:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Value) -> Any:
+        return gradient * ctx.factor, None
+
+
 def round_through(x: Value) -> Value:
     """Round with a straight-through gradient (Bengio et al., 2013)."""
     return _Round.apply(x)
@@ -77,7 +90,7 @@ def learned(scale: Value, entries: float, high: int) -> Value:
     if not scale.requires_grad:
         return scale
     factor = 1 / math.sqrt(max(entries, 1) * max(high, 1))
-    return scale * factor + (scale * (1 - factor)).detach()
+    return _Slowed.apply(scale, factor)
 
 
 def dynamic_codes(x: Value) -> tuple[Value, Value, Value]:
