@@ -1,0 +1,1 @@
+"""What each ONNX op is in torch, a family a file."""
