@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from onnxopt.api import PruneResult
-    from onnxopt.api.pruning import PruneKind
+    from onnxopt.api.pruning import Footprint, PruneKind
     from onnxopt.data import DataOptions
 
 
@@ -151,7 +151,7 @@ def _table(result: PruneResult) -> Table:
     before, after = result.footprints
     rows = [
         _row("parameters", before.parameters, after.parameters),
-        _row("of them zero", before.zeros, after.zeros),
+        ("of them zero", _share(before), _share(after), ""),
         _row("MACs a run", before.macs, after.macs),
         _row("file", before.size_bytes, after.size_bytes, size),
         _row("file, zlib", before.zlib_bytes, after.zlib_bytes, size),
@@ -163,6 +163,11 @@ def _table(result: PruneResult) -> Table:
         exact, pruned = (measured.latency.p50 for measured in timing.measurements)
         rows.append(_row("p50 ms (before: exact)", exact, pruned, lambda ms: f"{ms:.3f}"))
     return table("", ("", ">before", ">after", ">change"), rows)
+
+
+def _share(found: Footprint) -> str:
+    share = found.zeros / found.parameters if found.parameters else 0.0
+    return f"{found.zeros:,} ({share:.1%})"
 
 
 def _row(

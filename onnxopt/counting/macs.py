@@ -34,10 +34,14 @@ def macs(node: ir.Node) -> int | None:
     """Multiply-accumulates of a node, without its subgraphs; 0 where it multiplies nothing.
 
     Returns:
-        None where that depends on sizes that the model does not declare.
+        None where that depends on sizes that the model does not declare, or there is no rule for
+        an operator that multiplies.
     """
-    rule = _RULES.get((node.domain, node.op_type))
-    return 0 if rule is None else rule(node)
+    kind = (node.domain, node.op_type)
+    rule = _RULES.get(kind)
+    if rule is None:
+        return None if kind in _WITHOUT_RULE else 0
+    return rule(node)
 
 
 def _input(node: ir.Node, place: int) -> Shape | None:
@@ -179,5 +183,20 @@ _RULES: Mapping[tuple[str, str], Rule] = {
     (_MICROSOFT, "MatMulIntegerToFloat"): _matmul(),
     (_MICROSOFT, "MatMulNBits"): _block_matmul,
     (_MICROSOFT, "MultiHeadAttention"): _attention,
+    (_MICROSOFT, "NhwcFusedConv"): _convolution(1),
     (_MICROSOFT, "QGemm"): _matmul(),
+    (_MICROSOFT, "QLinearConv"): _convolution(3),
 }
+_WITHOUT_RULE = frozenset(
+    {
+        ("", "LinearAttention"),
+        (_MICROSOFT, "DecoderMaskedMultiHeadAttention"),
+        (_MICROSOFT, "GroupQueryAttention"),
+        (_MICROSOFT, "MatMulBnb4"),
+        (_MICROSOFT, "MoE"),
+        (_MICROSOFT, "PackedAttention"),
+        (_MICROSOFT, "QAttention"),
+        (_MICROSOFT, "QMoE"),
+        (_MICROSOFT, "SparseAttention"),
+    }
+)
