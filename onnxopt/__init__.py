@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         optimize,
         package,
         quantize,
+        recover,
         save,
         verify,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "optimize",
     "package",
     "quantize",
+    "recover",
     "save",
     "verify",
 ]

@@ -20,6 +20,7 @@ SIGNATURES = {
     "optimize": "(model, output, *, recipe, data, options, observer)",
     "package": "(model, output, *, data, options, force)",
     "quantize": "(model, output, *, data, recipe, budget, options, observer)",
+    "recover": "(student, teacher, output, *, data, training, budget, options, observer)",
     "save": "(model, path)",
     "verify": "(folder)",
 }

@@ -9,6 +9,7 @@ from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
 from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
+from onnxopt.api.recovering import RecoverResult, distill, recover
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
 
@@ -22,6 +23,7 @@ __all__ = [
     "ModelSummary",
     "OptimizeResult",
     "QuantizeResult",
+    "RecoverResult",
     "RunOptions",
     "allows",
     "benchmark",
@@ -29,6 +31,7 @@ __all__ = [
     "default_plan",
     "default_quantize",
     "deliver",
+    "distill",
     "held_out",
     "inspect",
     "load",
@@ -37,6 +40,7 @@ __all__ = [
     "package",
     "profile",
     "quantize",
+    "recover",
     "run_job",
     "save",
     "verify",
