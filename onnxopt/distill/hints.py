@@ -72,7 +72,7 @@ def choose(
         return ()
     ours, theirs = _names(teacher), _names(student)
     if asked == "auto":
-        shared = [cut for cut in cuts(teacher) if cut.name in theirs and 0 < cut.depth <= 1]
+        shared = [cut for cut in cuts(teacher) if cut.name in theirs and 0 < cut.depth < 1]
         ends = {value.name for value in teacher.graph.outputs}
         names = _spread([cut for cut in shared if cut.name not in ends], most)
     else:
