@@ -1,7 +1,8 @@
 """Where on the way through a model the signal is lost: the error of every tensor both models have.
 
 Two values with one name in a model and in what was made of it mean the same tensor, after undoing
-what ``scaling`` records. So their difference is the noise that has come up to there.
+what ``scaling`` records, and as far as ``kept`` says that it is left. So their difference is the
+noise that has come up to there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from onnxopt.comparing import kept
 from onnxopt.comparing.scaling import ChannelScale, between
 from onnxopt.data import Dataset
 from onnxopt.errors import DataError
@@ -104,6 +106,7 @@ class _Meter:
         self._names = names
         self._models = _showing(reference, names), _showing(candidate, names)
         self._scales = between(reference, candidate)
+        self._kept = kept.between(reference, candidate)
 
     def measure(self, dataset: Dataset, config: SessionConfig) -> Any:
         """Signal and noise of each tensor, sample by sample."""
@@ -114,7 +117,11 @@ class _Meter:
             for sample in dataset:
                 expected, found = before.run(sample.feeds), after.run(sample.feeds)
                 yield {
-                    name: _powers(expected[name], found[name], self._scales.get(name))
+                    name: _powers(
+                        kept.take(expected[name], self._kept.get(name, ())),
+                        found[name],
+                        self._scales.get(name),
+                    )
                     for name in self._names
                     if _is_float(expected[name]) and _is_float(found[name])
                 }

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+
+from onnxopt.comparing import kept
 
 METADATA_KEY = "onnxopt.channel_scales"
 
@@ -38,6 +40,11 @@ class ChannelScale:
         shape[self.axis] = -1
         return self.scale.reshape(shape)
 
+    def of_kept(self, rows: Sequence[kept.Kept]) -> ChannelScale:
+        """Those of the channels kept along its axis; needs an axis counted from the first."""
+        found = [row.indices for row in rows if row.axis == self.axis]
+        return ChannelScale(self.axis, self.scale[found[0]]) if found else self
+
 
 def read(model: ir.Model) -> dict[str, ChannelScale]:
     """The scales of all tensors that have any, by name."""
@@ -49,6 +56,9 @@ def read(model: ir.Model) -> dict[str, ChannelScale]:
 def between(reference: ir.Model, candidate: ir.Model) -> dict[str, ChannelScale]:
     """What the candidate's tensors are the reference's divided by, where it is not 1, by name."""
     ours, theirs = read(reference), read(candidate)
+    for name, rows in kept.between(reference, candidate).items():
+        if name in ours:
+            ours[name] = ours[name].of_kept(rows)
     made = {}
     for name in ours.keys() | theirs.keys():
         own, its = ours.get(name), theirs.get(name)
@@ -66,7 +76,12 @@ def record(model: ir.Model, scales: Mapping[str, ChannelScale]) -> None:
     for name, new in scales.items():
         old = known.get(name)
         known[name] = new if old is None else ChannelScale(new.axis, old.scale * new.scale)
-    rows = {name: [one.axis, _encoded(one.scale)] for name, one in sorted(known.items())}
+    write(model, known)
+
+
+def write(model: ir.Model, scales: Mapping[str, ChannelScale]) -> None:
+    """Write scales down in place of those known."""
+    rows = {name: [one.axis, _encoded(one.scale)] for name, one in sorted(scales.items())}
     model.graph.metadata_props[METADATA_KEY] = json.dumps(rows)
 
 

@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxopt import pipeline, store
+from onnxopt.comparing import kept
 from onnxopt.data.synthetic import candidate_inputs
 from onnxopt.errors import OnnxoptError
 from onnxopt.exactness import Exactness
@@ -97,7 +98,12 @@ class Specimen:
             found = judging.invalidity(proto)
         if found:
             return found
-        for feeds, before in zip(self.feeds, self.before, strict=True):
+        left = kept.between(self.model, result.model)
+        for feeds, whole in zip(self.feeds, self.before, strict=True):
+            before = {
+                name: kept.take(value, left[name]) if name in left else value
+                for name, value in whole.items()
+            }
             try:
                 after = tensors(result.model, feeds)
             except (OnnxoptError, ValueError) as error:
