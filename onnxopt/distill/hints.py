@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from onnxopt.comparing.kept import Kept, take
+from onnxopt.comparing.kept import between as kept_between
 from onnxopt.comparing.scaling import ChannelScale
 from onnxopt.comparing.scaling import between as scales_between
 from onnxopt.distill.cuts import Cut, cuts
@@ -19,36 +20,22 @@ MOST = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Kept:
-    """Which channels of the teacher's tensor the student still has.
-
-    Attributes:
-        axis: Of the channels.
-        indices: int64 [channels kept].
-    """
-
-    axis: int
-    indices: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
 class Hint:
     """One tensor of both models.
 
     Attributes:
         name: Of the tensor, in both.
-        kept: Which channels are left; None for all.
+        kept: Which channels are left, axis by axis; empty for all.
         scale: What the student's is the teacher's divided by; None for 1.
     """
 
     name: str
-    kept: Kept | None = None
+    kept: tuple[Kept, ...] = ()
     scale: ChannelScale | None = None
 
     def target(self, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """What the student's tensor should be, where the teacher's is this."""
-        if self.kept is not None:
-            value = np.take(value, self.kept.indices, self.kept.axis)
+        value = take(value, self.kept)
         if self.scale is not None:
             value = (value / self.scale.shaped(value.ndim)).astype(value.dtype)
         return value
@@ -80,8 +67,8 @@ def choose(
         for name in names:
             if name not in ours or name not in theirs:
                 raise UsageError(f"hints: no tensor {name!r}", "names that both models have")
-    kept, scales = _kept(teacher, student), scales_between(teacher, student)
-    return tuple(Hint(name, kept.get(name), scales.get(name)) for name in names)
+    kept, scales = kept_between(teacher, student), scales_between(teacher, student)
+    return tuple(Hint(name, kept.get(name, ()), scales.get(name)) for name in names)
 
 
 def _spread(found: Sequence[Cut], most: int) -> list[str]:
@@ -95,10 +82,6 @@ def _spread(found: Sequence[Cut], most: int) -> list[str]:
             names[nearest.name] = None
     order = {cut.name: at for at, cut in enumerate(found)}
     return sorted(names, key=order.__getitem__)
-
-
-def _kept(teacher: ir.Model, student: ir.Model) -> Mapping[str, Kept]:
-    return {}
 
 
 def _names(model: ir.Model) -> set[str]:

@@ -11,6 +11,7 @@ from onnxopt.distill.batch import Micro
 from onnxopt.distill.losses import Losses
 from onnxopt.distill.masks import is_vector
 from onnxopt.distill.plan import Plan
+from onnxopt.distill.scales import Scales
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -19,7 +20,8 @@ Forward = Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
 """Tensors by name out of inputs, and which ones."""
 
 _CLIP = 1.0
-_SCALE_RATE = 0.1  # of the rate, for scales of quantized tensors
+_SCALE_RATE = 1.0  # of the rate and the scale itself
+_LEAST_SCALE = 0.25  # of what a scale was at the beginning
 
 
 class OutOfMemory(Exception):
@@ -34,7 +36,7 @@ class Learner:
         weights: What may change, by name.
         losses: What is to become small.
         masks: By weight, 0 where it stays 0.
-        scales: Names of weights that are scales of quantized tensors.
+        scales: Scales of quantized tensors that are learned, and those that follow them.
         plan: Rates and weights of losses.
 
     Attributes:
@@ -47,7 +49,7 @@ class Learner:
         weights: Mapping[str, nn.Parameter],
         losses: Losses,
         masks: Mapping[str, Tensor],
-        scales: Sequence[str],
+        scales: Scales,
         plan: Plan,
     ) -> None:
         self._forward = forward
@@ -57,7 +59,10 @@ class Learner:
         self._losses = losses
         self._masks = masks
         self._plan = plan
-        self._optimizer = self._new_optimizer(frozenset(scales))
+        self._followers = scales.followers
+        learned = [weight for name, weight in self.weights.items() if name in scales.learned]
+        self._least = [(scale, _LEAST_SCALE * scale.detach().clone()) for scale in learned]
+        self._optimizer = self._new_optimizer(frozenset(scales.learned))
         self.balance = 1.0
 
     def update(self, parts: Sequence[Micro], rate: float, hint_weight: float) -> float:
@@ -155,17 +160,25 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["share"]
         self._optimizer.step()
+        with torch.no_grad():
+            for scale, least in self._least:
+                scale.clamp_(min=least)
+            for follower in self._followers:
+                follower.update(self.weights)
 
     def _new_optimizer(self, scales: frozenset[str]) -> Any:
         """AdamW; biases, norms and scales do not decay."""
         import torch
 
-        moving = {name: weight for name, weight in self.weights.items() if name not in scales}
+        fixed = {*scales, *(follower.bias for follower in self._followers)}
+        moving = {name: weight for name, weight in self.weights.items() if name not in fixed}
         rows: list[tuple[list[Any], float, float]] = [
             ([w for w in moving.values() if not is_vector(w)], self._plan.decay, 1.0),
             ([w for w in moving.values() if is_vector(w)], 0.0, 1.0),
-            ([w for name, w in self.weights.items() if name in scales], 0.0, _SCALE_RATE),
         ]
+        for name in sorted(scales & self.weights.keys()):  # a scale moves by shares of itself
+            scale = self.weights[name]
+            rows.append(([scale], 0.0, _SCALE_RATE * float(scale.detach().abs().mean())))
         groups = [
             {"params": weights, "weight_decay": decay, "share": share}
             for weights, decay, share in rows

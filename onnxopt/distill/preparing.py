@@ -22,10 +22,10 @@ from onnxopt.distill.masks import zero_masks
 from onnxopt.distill.objectives import Objective, objectives
 from onnxopt.distill.pairing import pair
 from onnxopt.distill.plan import Material, Plan
+from onnxopt.distill.scales import Scales, find_scales
 from onnxopt.distill.teacher import Teacher
 from onnxopt.errors import DataError, ModelError
 from onnxopt.fixed import fixed_inputs
-from onnxopt.graph import is_op
 
 _LEAST_HELD_OUT = 8
 _HELD_OUT = 0.2
@@ -259,25 +259,14 @@ def _powers(exam: Sequence[Lesson]) -> dict[str, float]:
 def _learner(
     student: ir.Model, bridge: Any, forward: Forward, losses: Losses, plan: Plan
 ) -> Learner:
-    scales = _scale_names(student) if plan.train_scales else []
-    for name in scales:
-        if name in bridge.weights:
-            bridge.weights[name].requires_grad_(True)
-    weights = {name: w for name, w in bridge.weights.items() if w.requires_grad}
+    scales = find_scales(student) if plan.train_scales else Scales((), ())
+    weights = {name: weight for name, weight in bridge.weights.items() if weight.requires_grad}
     if not weights:
         raise ModelError("the student has no weights that can be trained")
     masks = zero_masks(weights, _coded(student)) if plan.keep_zeros else {}
-    kept = [name for name in scales if name in weights]
-    return Learner(forward, weights, losses, masks, kept, plan)
-
-
-def _scale_names(student: ir.Model) -> list[str]:
-    names = {
-        node.inputs[1].name
-        for node in student.graph
-        if is_op(node, "QuantizeLinear", "DequantizeLinear") and node.inputs[1] is not None
-    }
-    return sorted(name for name in names if name)
+    for name in scales.names & bridge.weights.keys():
+        weights[name] = bridge.weights[name].requires_grad_(True)
+    return Learner(forward, weights, losses, masks, scales, plan)
 
 
 def _coded(student: ir.Model) -> set[str]:

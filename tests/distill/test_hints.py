@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from onnxopt import store
+from onnxopt.comparing.kept import Kept
 from onnxopt.comparing.scaling import ChannelScale, record
 from onnxopt.distill.cuts import cuts
-from onnxopt.distill.hints import Hint, Kept, choose
+from onnxopt.distill.hints import Hint, choose
 from onnxopt.errors import UsageError
 
 
@@ -52,6 +53,6 @@ def test_scales_are_found_and_undone() -> None:
 
 
 def test_kept_channels_are_picked() -> None:
-    hint = Hint("h", Kept(1, np.array([0, 3])))
+    hint = Hint("h", (Kept(1, 4, np.array([0, 3])),))
     value = np.arange(8, dtype=np.float32).reshape(1, 4, 2)
     np.testing.assert_array_equal(hint.target(value), value[:, [0, 3]])

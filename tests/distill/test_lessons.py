@@ -1,4 +1,4 @@
-"""Samples and what the teacher says to them: made once, joined, put in an order; no torch needed."""
+"""Samples and what the teacher says to them: made once, joined, put in order; no torch needed."""
 
 from __future__ import annotations
 
