@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         package,
         prune,
         quantize,
+        recover,
         save,
         verify,
     )
@@ -36,6 +37,7 @@ __all__ = [
     "package",
     "prune",
     "quantize",
+    "recover",
     "save",
     "verify",
 ]

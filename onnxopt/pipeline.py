@@ -85,13 +85,22 @@ def run(
     recipe: Recipe,
     context: Context | None = None,
     observer: Observer | None = None,
+    *,
+    teacher: ir.Model | None = None,
 ) -> PipelineResult:
     """Run a recipe on a clone of the model (weights shared, nodes copied).
+
+    Args:
+        model: What the recipe starts from.
+        recipe: What to do.
+        context: What passes may look at.
+        observer: Hears about each pass.
+        teacher: The original that the model was made of; the model itself where None.
 
     Raises:
         OnnxoptError: A need of the recipe is not met, or a pass failed; nothing is changed.
     """
-    context = replace(context or Context(), teacher=model)
+    context = replace(context or Context(), teacher=teacher or model)
     check_needs(recipe, context)
     runner = _Runner(model.clone(), context, observer or SilentObserver())
     runner.run(recipe.steps)

@@ -21,6 +21,7 @@ SIGNATURES = {
     "package": "(model, output, *, data, options, force)",
     "prune": "(model, output, *, data, recipe, budget, options, observer)",
     "quantize": "(model, output, *, data, recipe, budget, options, observer)",
+    "recover": "(student, teacher, output, *, data, training, budget, options, observer)",
     "save": "(model, path)",
     "verify": "(folder)",
 }

@@ -11,6 +11,7 @@ from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
 from onnxopt.api.pruning import PruneResult, default_prune, prune
 from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
+from onnxopt.api.recovering import RecoverResult, distill, recover
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
 
@@ -25,6 +26,7 @@ __all__ = [
     "OptimizeResult",
     "PruneResult",
     "QuantizeResult",
+    "RecoverResult",
     "RunOptions",
     "allows",
     "benchmark",
@@ -33,6 +35,7 @@ __all__ = [
     "default_prune",
     "default_quantize",
     "deliver",
+    "distill",
     "explain_steps",
     "held_out",
     "inspect",
@@ -43,6 +46,7 @@ __all__ = [
     "profile",
     "prune",
     "quantize",
+    "recover",
     "run_job",
     "save",
     "verify",

@@ -21,6 +21,8 @@ COMMANDS = {
     "optimize": "Rewrite a model exactly, verify it and write it.",
     "quantize": "Quantize a model to int8, verify it and write it.",
     "prune": "Take weights out of a model, verify it and write it.",
+    "recover": "Train a pruned or quantized model to do what the original does.",
+    "distill": "Train another model to do what a teacher does.",
     "compare": "Run two models on data and say how they differ.",
     "benchmark": "Time models, interleaved, each in a process of its own.",
     "package": "Put a model into a bundle with samples and a runner.",

@@ -1,0 +1,1 @@
+"""Recovering what a lossy rewrite has lost, without the training code."""
