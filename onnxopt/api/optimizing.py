@@ -100,7 +100,7 @@ def optimize(
         raise UsageError(
             f"the recipe is lossy ({', '.join(lossy)})",
             "an exact recipe",
-            "quantize runs lossy ones inside a budget (quantize --recipe)",
+            "quantize and prune run lossy ones inside a budget (prune --recipe)",
         )
     result = pipeline.run(bench.model, chain, bench.context, observer)
     equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None

@@ -189,6 +189,8 @@ def prune(
         verify_result(bench, exact.model, pruned)
     after = float_part(bench, pruned, observer)
     comparison, fits, why = _judged(bench, after.model, budget)
+    if not pruned.changed:
+        why = f"nothing was pruned; {why}"
     footprints, uncounted = _footprints(bench, after.model)
     timing = None
     if bench.options.measure:

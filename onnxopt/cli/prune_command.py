@@ -136,7 +136,8 @@ def _print(settings: Settings, result: PruneResult) -> None:
     settings.say(result.summary)
     for line in describe_comparison(result.comparison) if result.comparison else []:
         settings.say(line)
-    settings.say(f"verdict: {'inside' if result.fits else 'misses'} the budget ({result.why})")
+    verdict = "inside the budget" if result.fits else "misses the budget"
+    settings.say(f"verdict: {verdict} ({result.why})" if result.comparison else result.why)
     verified = str(result.equivalence) if result.equivalence else "not verified"
     settings.say(f"exact part: {verified}")
     timing = result.benchmark

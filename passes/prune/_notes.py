@@ -24,7 +24,8 @@ def on_all(model: ir.Model, weights: Sequence[Prunable], new: int, advice: str) 
     name = model.graph.name or "model"
     zeros, size = sum(weight.zeros() for weight in weights), sum(w.size for w in weights)
     if not size:
-        return Note.refused(name, "no layer has float weights to prune")
+        reason = "no layer has float weights to prune (a model is pruned before it is quantized)"
+        return Note.refused(name, reason)
     layers = "1 layer" if len(weights) == 1 else f"{len(weights)} layers"
     found = f"{zeros:,} of {size:,} weights in {layers} are zero ({zeros / size:.1%})"
     if not new:

@@ -16,9 +16,11 @@ from onnxopt.exactness import Exactness
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.prune._activations import Vector, channel_strengths, with_known_inputs
 from onnxopt_passes.prune._notes import ADVICE, layer_note, on_all
-from onnxopt_passes.prune._scores import Keys, Score, Scorer, least_keys
+from onnxopt_passes.prune._scores import Keys, Scorer, least_keys
 from onnxopt_passes.prune._weights import PRUNABLE, Prunable, PrunableOp, find_prunable
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+Least = Annotated[float, Field(ge=0)]
 _HALF = 0.5
 Mask = npt.NDArray[np.bool_]
 
@@ -43,23 +45,23 @@ class PruneMagnitude(Pass):
             is the weight itself.
         scope: Whether scores are compared over all layers, within each layer, or within the
             weights of each output channel.
-        score: ``lamp`` makes layers compare by what remains of them (Lee et al. 2021), which
-            matters for the global scope only: at half of the weights EfficientNet-Lite0 keeps most
-            of its accuracy, and none of it by any score below. ``magnitude`` is the absolute
-            value, for which squares give the same order; ``l1`` and ``l2`` divide it by the layer's
-            mean or root mean square; ``activation`` multiplies it by the root mean square of the
-            channel that the weight reads, on calibration data (Sun et al. 2023, "Wanda", who
-            compare within output channels).
+        score: ``lamp`` compares a weight with those of its layer that would outlive it (Lee et al.
+            2021), which matters for the global scope only: half of EfficientNet-Lite0's weights so
+            leave it most of its accuracy, and by ``magnitude``, ``l1`` or ``l2`` none.
+            ``magnitude`` is the absolute value, for which squares give the same order; ``l1`` and
+            ``l2`` divide it by the layer's mean or root mean square; ``activation`` multiplies it
+            by the root mean square of the channel that the weight reads, on calibration data
+            (Sun et al. 2023, "Wanda", who compare within output channels).
         op_types: Which layers.
         skip: Layers to leave dense, by name (``*`` and ``?`` allowed).
     """
 
     exactness: ClassVar[Exactness] = Exactness.LOSSY
 
-    amount: Annotated[float, Field(ge=0, lt=1)] | None = None
-    threshold: Annotated[float, Field(ge=0)] | None = None
+    amount: Share | None = None
+    threshold: Least | None = None
     scope: Literal["global", "layer", "output"] = "global"
-    score: Score = "lamp"
+    score: Literal["lamp", "magnitude", "l1", "l2", "activation"] = "lamp"
     op_types: tuple[PrunableOp, ...] = PRUNABLE
     skip: tuple[str, ...] = ()
 

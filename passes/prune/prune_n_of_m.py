@@ -19,6 +19,9 @@ from onnxopt_passes.prune._notes import ADVICE, layer_note, on_all
 from onnxopt_passes.prune._scores import Scorer
 from onnxopt_passes.prune._weights import PRUNABLE, Prunable, PrunableOp, find_prunable
 
+Kept = Annotated[int, Field(ge=1)]
+GroupSize = Annotated[int, Field(ge=2)]
+
 
 @dataclass(frozen=True)
 class PruneNOfM(Pass):
@@ -43,8 +46,8 @@ class PruneNOfM(Pass):
 
     exactness: ClassVar[Exactness] = Exactness.LOSSY
 
-    n: Annotated[int, Field(ge=1)] = 2
-    m: Annotated[int, Field(ge=2)] = 4
+    n: Kept = 2
+    m: GroupSize = 4
     score: Literal["magnitude", "activation"] = "magnitude"
     op_types: tuple[PrunableOp, ...] = PRUNABLE
     skip: tuple[str, ...] = ()

@@ -91,6 +91,16 @@ def test_without_data_nothing_is_claimed(model: Path, capsys: pytest.CaptureFixt
     assert done.code == 3 and "budget without data" in done.error
 
 
+def test_nothing_to_prune_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '<ir_version: 8, opset_import: ["" : 17]> g (float[2] x) => (float[2] y) { y = Neg(x) }'
+    store.save(store.from_text(text), tmp_path / "m.onnx")
+    words = ("prune", tmp_path / "m.onnx", "-o", tmp_path / "o.onnx", "--kind", "nm", "--no-verify")
+    done = cli.run(capsys, *words)
+    assert done.code == 0, done.err
+    assert "no layer has float weights to prune" in done.out
+    assert "nothing was pruned; not compared: there is no data" in done.out
+
+
 def test_measuring_times_the_exact_and_the_pruned_model(
     model: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
