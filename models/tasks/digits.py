@@ -18,7 +18,10 @@ from onnxopt_models.tasks.task import Request, Split, Task
 
 MODEL = "digits"
 REVISION = 2
-VARIANTS = 8
+VARIANTS: Mapping[Split, int] = MappingProxyType(
+    {"all": 8, "calibration": 64, "search": 64, "test": 8}
+)
+"""Pictures of one original: few where a score is taken, many to learn from."""
 PARTS: Mapping[Split, tuple[Path, slice]] = MappingProxyType(
     {
         "all": (TEST, slice(None)),
@@ -34,8 +37,8 @@ of calibration and search, as they come from writers that the model was trained 
 def samples(request: Request) -> Iterator[Arrays]:
     """Distorted pictures of the part's originals in an order by seed.
 
-    Every original is used once before one is used again, up to eight times; the model does too
-    well on the originals themselves for a change to show.
+    Every original is used once before one is used again; the model does too well on the originals
+    themselves for a change to show.
 
     Raises:
         DataError: There are not that many.
@@ -43,10 +46,11 @@ def samples(request: Request) -> Iterator[Arrays]:
     path, chosen = PARTS[request.split]
     with np.load(path, allow_pickle=False) as table:
         pictures, labels = table["image"][chosen], table["labels"][chosen]
-    if request.samples > VARIANTS * len(labels):
+    variants = VARIANTS[request.split]
+    if request.samples > variants * len(labels):
         raise DataError(
-            f"{len(labels)} originals in split {request.split}, {VARIANTS} pictures of each",
-            wanted=f"at most {VARIANTS * len(labels)} samples",
+            f"{len(labels)} originals in split {request.split}, {variants} pictures of each",
+            wanted=f"at most {variants * len(labels)} samples",
         )
     order = np.random.default_rng([request.seed, 12]).permutation(len(labels))
     for number in range(request.samples):
