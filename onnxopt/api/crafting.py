@@ -12,9 +12,10 @@ from onnxopt.api.options import Budget
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison, Equivalence, compare
-from onnxopt.errors import DataError
+from onnxopt.errors import BackendMissingError, DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe, Step
+from onnxopt.runtime import SessionConfig, check_config
 from onnxopt.transform import Pass
 
 
@@ -90,20 +91,46 @@ def lossy_part(
 def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Comparison:
     """The original in fp32 on the CPU, and what was made of it as it will run, on held-out samples.
 
+    Where the target is elsewhere and nothing is to be timed, that runs on the CPU too, with a
+    warning.
+
     Raises:
         DataError: There are none.
+        BackendMissingError: The target is elsewhere, and something is to be timed.
     """
     if bench.data is None or not len(bench.data.test):
         raise DataError("there are no held-out samples to compare with")
-    return compare(
+    ours = replace(bench.session, spinning=False)
+    plain = replace(ours, provider="cpu", precision="fp32")
+    missing = "" if bench.options.measure else _missing(ours)
+    found = compare(
         bench.model,
         model,
         bench.data.test,
         criteria_of(budget, bench.options.seed),
-        config=replace(bench.session, provider="cpu", precision="fp32", spinning=False),
-        candidate_config=replace(bench.session, spinning=False),
+        config=plain,
+        candidate_config=plain if missing else ours,
         progress=bench.options.progress,
     )
+    warnings = (f"compared on the CPU: {missing}",) if missing else ()
+    return replace(found, warnings=(*found.warnings, *warnings))
+
+
+def check_target(bench: Workbench) -> None:
+    """See that models can be run on the target, in fp32 at least.
+
+    Raises:
+        BackendMissingError: They cannot.
+    """
+    check_config(replace(bench.session, precision="fp32"))
+
+
+def _missing(config: SessionConfig) -> str:
+    try:
+        check_config(config)
+    except BackendMissingError as error:
+        return error.found
+    return ""
 
 
 def replayed(result: PipelineResult) -> Recipe:

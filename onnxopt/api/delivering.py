@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.crafting import (
+    check_target,
     exact_part,
     float_part,
     held_out_comparison,
@@ -194,6 +195,7 @@ def deliver(
     bench = with_goal(Workbench.open(model, data, options or RunOptions()), budget)
     if bench.data is None or not len(bench.data.test):
         raise DataError("there are no held-out samples to compare with")
+    check_target(bench)
     made = _make(bench, plan, budget, observer)
     timing = time_candidates(
         [Entrant(one.model, one.name, one.session) for one in made],

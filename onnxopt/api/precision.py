@@ -12,7 +12,7 @@ from onnxopt.api.options import Budget
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.errors import BackendMissingError
-from onnxopt.runtime import Precision
+from onnxopt.runtime import Precision, check_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +42,10 @@ def settle_precision(bench: Workbench, model: ir.Model, budget: Budget) -> Settl
     if asked == "fp32":
         return Settled(bench, None, fits=True, why="the target computes in fp32")
     try:
-        found = held_out_comparison(bench, model, budget)
+        check_config(bench.session)
     except BackendMissingError as error:
         return Settled(at_precision(bench, "fp32"), None, fits=False, why=str(error))
+    found = held_out_comparison(bench, model, budget)
     fits, why = allows(found, budget)
     used = bench if fits else at_precision(bench, "fp32")
     return Settled(used, found, fits, f"{asked}: {why}")

@@ -9,7 +9,14 @@ from typing import Any, Literal
 import onnx_ir as ir
 
 from onnxopt import store
-from onnxopt.api.crafting import exact_part, float_part, lossy_part, replayed, with_goal
+from onnxopt.api.crafting import (
+    check_target,
+    exact_part,
+    float_part,
+    lossy_part,
+    replayed,
+    with_goal,
+)
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
@@ -184,7 +191,7 @@ def quantize(
     """
     budget = budget or Budget()
     bench = with_goal(Workbench.open(model, data, options or RunOptions(measure=True)), budget)
-    _check_data(bench)
+    _check(bench)
     exact, equivalence = exact_part(bench, observer)
     floated = float_part(bench, exact, observer)
     settled = settle_precision(bench, floated.model, budget)
@@ -218,8 +225,11 @@ def quantize(
     )
 
 
-def _check_data(bench: Workbench) -> None:
+def _check(bench: Workbench) -> None:
+    """Find out now, not after the search."""
     parts = bench.data
+    if bench.options.measure:
+        check_target(bench)
     if parts is None or not len(parts.calibration) or not len(parts.test):
         raise DataError("too little data to quantize", "samples to calibrate and to compare with")
 

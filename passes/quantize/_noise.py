@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from onnxopt.graph import label
-from onnxopt_passes.quantize._units import Unit, owners_of, values_of
+from onnxopt_passes.quantize._units import Unit, owners_of, readers_of, values_of
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Noise:
             if owner is not None and made and owner.repeats_codes:
                 continue
             made = made and owner is not None and not owner.kernel.may_leave_float
-            readers = (owners.get(use.node) for use in value.uses())
+            readers = readers_of(value, owners)
             if made or any(reader is not None and reader in chosen for reader in readers):
                 found += self.of_tensor(value)
         return found

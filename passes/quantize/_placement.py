@@ -15,7 +15,14 @@ import onnx_ir as ir
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._cut import UNLIMITED, CutGraph
 from onnxopt_passes.quantize._noise import Noise
-from onnxopt_passes.quantize._units import Unit, output_axis, owners_of, values_of, weight_dims
+from onnxopt_passes.quantize._units import (
+    Unit,
+    output_axis,
+    owners_of,
+    readers_of,
+    values_of,
+    weight_dims,
+)
 
 _MOST_PENALTY_NS = 1e12
 
@@ -89,7 +96,7 @@ def saved_ns(
         producer = value.producer()
         owner = owners.get(producer) if producer is not None else None
         made = owner is not None and owner in chosen
-        readers = [owners.get(use.node) for use in value.uses()]
+        readers = readers_of(value, owners)
         units_reading = {reader for reader in readers if reader is not None}
         in_integers = sum(reader in chosen for reader in units_reading)
         elements = sizes.get(value.name or "", 0.0)
@@ -132,7 +139,7 @@ class _Chooser:
         owner = self._units.get(producer) if producer is not None else None
         in_codes = owner is not None and owner.kernel.output == "codes"
         start = self._places[owner] if owner is not None and in_codes else self._cut.sink
-        readers = [self._units.get(use.node) for use in value.uses()]
+        readers = readers_of(value, self._units)
         places = [self._places[reader] for reader in dict.fromkeys(readers) if reader is not None]
         elements = self._sizes.get(value.name or "", 0.0)
         quantized = self._cut.add_node()
@@ -162,7 +169,7 @@ class _Chooser:
             return
         producer = value.producer()
         owner = self._units.get(producer) if producer is not None else None
-        readers = (self._units.get(use.node) for use in value.uses())
+        readers = readers_of(value, self._units)
         users = [reader for reader in dict.fromkeys(readers) if reader is not None]
         coded = self._cut.add_node()
         repeats = owner is not None and owner.repeats_codes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -111,6 +111,16 @@ def _is_dequantized(value: ir.Value) -> bool:
 def owners_of(units: Iterable[Unit]) -> dict[ir.Node, Unit]:
     """Which unit a node belongs to."""
     return {node: unit for unit in units for node in unit.nodes}
+
+
+def readers_of(value: ir.Value, owners: Mapping[ir.Node, Unit]) -> list[Unit | None]:
+    """Who reads a value, once a use: a unit that would read its codes, or None for float."""
+    found: list[Unit | None] = []
+    for node, place in value.uses():
+        unit = owners.get(node)
+        coded = unit is not None and (node is not unit.node or place in unit.operands)
+        found.append(unit if coded else None)
+    return found
 
 
 def values_of(units: Iterable[Unit]) -> tuple[ir.Value, ...]:

@@ -16,6 +16,7 @@ from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.data import Sample, in_memory
 from onnxopt.errors import BackendMissingError
+from onnxopt.runtime import available_providers
 
 MODEL = store.from_text(
     '<ir_version: 8, opset_import: ["" : 17]>g (float[1,4] x) => (float[1,4] y) { y = Neg(x) }'
@@ -52,6 +53,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
         return replace(found, fidelity=off)
 
     monkeypatch.setattr(precision, "held_out_comparison", found)
+    monkeypatch.setattr(precision, "check_config", lambda config: None)
 
 
 def test_it_is_in_force_where_it_keeps_the_budget(
@@ -94,8 +96,6 @@ def test_a_target_falls_back_where_the_machine_lacks_its_precision(tmp_path: Pat
 
 
 def test_the_reference_is_the_original_in_fp32_on_the_cpu(tmp_path: Path) -> None:
-    with pytest.raises(BackendMissingError, match="bf16"):
-        precision.held_out_comparison(bench_for(tmp_path), MODEL, Budget())
     bench = at_precision(bench_for(tmp_path), "fp32")
     found = precision.held_out_comparison(bench, MODEL, Budget())
     assert (found.reference_run.provider, found.reference_run.precision) == ("cpu", "fp32")
@@ -121,3 +121,19 @@ def test_a_target_without_integers_takes_half_precision() -> None:
     bench = Workbench.open(MODEL, samples(), options)
     assert bench.target.lossy_recipe == "convert-float16"
     assert api.quantizing.lossy_name(bench.target) == "float16"
+
+
+def test_a_target_elsewhere_is_judged_on_the_cpu_where_nothing_is_timed() -> None:
+    if any(one.name == "tensorrt" and one.usable for one in available_providers()):
+        pytest.skip("this machine has one")
+    linear = store.from_text(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        "g (float[1,4] x) => (float[1,4] y) <float[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+        " { y = MatMul(x, w) }"
+    )
+    found = api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt"))
+    assert found.verdict == "int8"
+    assert found.target.session.precision == "fp32"
+    assert any("compared on the CPU" in text for text in found.comparison.warnings)
+    with pytest.raises(BackendMissingError, match="tensorrt"):
+        api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt", measure=True))
