@@ -134,10 +134,10 @@ class Analysis:
         return tuple(made)
 
     def _joined(self) -> list[tuple[Dim, ...]]:
-        """Leaves that are in the same members, side by side, are one group."""
+        """Single places that are in the same members, side by side, are one group."""
         alike: dict[object, list[Dim]] = {}
         for one, rows in self._members.items():
-            key = tuple((place, found.shape[1]) for place, _, found in rows)
+            key = one if one.size != 1 else tuple((at, found.shape[1]) for at, _, found in rows)
             alike.setdefault(key, []).append(one)
         made: list[tuple[Dim, ...]] = []
         for found in alike.values():
