@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import label
 from onnxopt.transform import Note
-from onnxopt_passes.prune._coupling_dims import Dim, Places, frozen, normal
+from onnxopt_passes.prune._coupling_dims import Dim, Places, frozen, leaves, normal
 from onnxopt_passes.prune._coupling_places import Atlas
 from onnxopt_passes.prune._coupling_rules import rule_of
 from onnxopt_passes.prune._coupling_sizes import follow
@@ -134,10 +134,14 @@ class Analysis:
         return tuple(made)
 
     def _joined(self) -> list[tuple[Dim, ...]]:
-        """Single places that are in the same members, side by side, are one group."""
+        """Leaves that are in the same members, side by side, are one group.
+
+        Those of a part that a Split or Slice takes stay apart: none of these may become empty.
+        """
+        parts = {one for part in self.walk.parts for one in leaves(part)}
         alike: dict[object, list[Dim]] = {}
         for one, rows in self._members.items():
-            key = one if one.size != 1 else tuple((at, found.shape[1]) for at, _, found in rows)
+            key = one if one in parts else tuple((at, found.shape[1]) for at, _, found in rows)
             alike.setdefault(key, []).append(one)
         made: list[tuple[Dim, ...]] = []
         for found in alike.values():

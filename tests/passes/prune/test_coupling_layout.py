@@ -395,3 +395,12 @@ def test_what_cannot_be_mapped_stays_for_a_reason(between: str) -> None:
     assert not groups
     reasons = [note.reason for note in notes if note.node == "c"]
     assert reasons and REFUSALS[between] in reasons[0]
+
+
+def test_no_part_becomes_empty() -> None:
+    model = model_of(
+        f"{IMAGE} {{ c = Conv(x, u) a, b = Split<axis=1>(c) d = Concat<axis=1>(b, a) r = Relu(d)"
+        " y = Conv(r, w) }",
+        **ENDS,
+    )
+    assert check(model, {"c": 4, "c/2": 4}).units == {"c": 4, "c/2": 4}
