@@ -71,6 +71,7 @@ class Analysis:
     """
 
     def __init__(self, model: ir.Model) -> None:
+        self._graph = model.graph
         self.walk = Walk(model, rule_of, follow)
         self.atlas = Atlas()
         self._members = self._find_members()
@@ -89,6 +90,10 @@ class Analysis:
                 why = frozen(dim)
                 if why:
                     stuck.setdefault(why, []).append((self.walk.order[node], node, size))
+        fed = [value for value in self._graph.inputs if value.name in self._graph.initializers]
+        if fed:
+            them = "it" if len(fed) == 1 else f"it, as {len(fed) - 1} other weights,"
+            yield Note.refused(fed[0], f"{them} may be fed by callers; freeze-default-inputs first")
         for why, rows in stuck.items():
             _, node, size = min(rows, key=lambda row: row[0])
             others = len({row[0] for row in rows}) - 1
