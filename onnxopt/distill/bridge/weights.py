@@ -25,6 +25,7 @@ _SETTINGS = {
 """Inputs that are settings or frozen statistics rather than weights."""
 
 _POINTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Less", "Greater", "Where")
+_IMAGE_RANK = 4
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -63,6 +64,8 @@ class Weights:
             return result
         elif _is_scale(value):
             self.scales.add(name)
+        if result.dim() == _IMAGE_RANK:  # convolutions go by the layout of their weight
+            result = result.contiguous(memory_format=torch.channels_last)
         parameter = torch.nn.Parameter(result, requires_grad=self._is_trainable(value, result))
         self.parameters[name] = parameter
         return parameter
