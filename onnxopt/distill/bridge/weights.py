@@ -26,6 +26,7 @@ _SETTINGS = {
 
 _POINTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Less", "Greater", "Where")
 _IMAGE_RANK = 4
+_BLOCKED = ("MatMulNBits", "GatherBlockQuantized")
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -91,7 +92,10 @@ def constants(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def _is_scale(value: ir.Value) -> bool:
-    return any(is_op(node, *_SCALED) and index > 0 for node, index in value.uses())
+    return any(
+        (is_op(node, *_SCALED) and index > 0) or (node.op_type in _BLOCKED and index == 2)
+        for node, index in value.uses()
+    )
 
 
 def _is_weight(value: ir.Value) -> bool:
