@@ -20,7 +20,7 @@ Reader = Callable[[Sequence[Value]], Any]
 """Reads an argument that may be fixed from a node's input values."""
 
 
-class UnsupportedError(Exception):
+class UnsupportedError(ValueError):
     """A node uses an op in a way that the table does not know; the text says which."""
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from onnxopt.distill.bridge.ops import (
     activations,
     attention,
+    blocks,
     control,
     convolution,
     elementwise,
@@ -30,6 +31,7 @@ Builder = Callable[[Site], Function]
 _FAMILIES = (
     activations,
     attention,
+    blocks,
     control,
     convolution,
     elementwise,

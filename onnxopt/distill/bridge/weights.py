@@ -25,6 +25,8 @@ _SETTINGS = {
 """Inputs that are settings or frozen statistics rather than weights."""
 
 _POINTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Less", "Greater", "Where")
+_IMAGE_RANK = 4
+_BLOCKED = ("MatMulNBits", "GatherBlockQuantized")
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -63,6 +65,8 @@ class Weights:
             return result
         elif _is_scale(value):
             self.scales.add(name)
+        if result.dim() == _IMAGE_RANK:  # convolutions go by the layout of their weight
+            result = result.contiguous(memory_format=torch.channels_last)
         parameter = torch.nn.Parameter(result, requires_grad=self._is_trainable(value, result))
         self.parameters[name] = parameter
         return parameter
@@ -88,7 +92,10 @@ def constants(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def _is_scale(value: ir.Value) -> bool:
-    return any(is_op(node, *_SCALED) and index > 0 for node, index in value.uses())
+    return any(
+        (is_op(node, *_SCALED) and index > 0) or (node.op_type in _BLOCKED and index == 2)
+        for node, index in value.uses()
+    )
 
 
 def _is_weight(value: ir.Value) -> bool:

@@ -12,7 +12,7 @@ import judging
 
 from onnxopt import store
 from onnxopt.distill import to_torch, unsupported
-from onnxopt.errors import DataError, ModelError
+from onnxopt.errors import DataError, LimitError, ModelError
 from onnxopt.graph import constant
 
 TWO_LAYERS = """<ir_version: 8, opset_import: ["" : 17]>
@@ -200,3 +200,21 @@ def test_state_goes_into_another_bridge() -> None:
         one.weights["w"].add_(1)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one.weights["w"], other.weights["w"])
+
+
+def test_what_only_shows_when_run_names_the_node() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[1,1,2,2] x, int64[1] size) => (float y)
+    <int64[1] block = {1}> { y = Col2Im(x, size, block) }"""
+    bridge = to_torch(store.from_text(text))
+    with pytest.raises(ModelError, match=r"Col2Im 'y' failed on inputs .*only two axes"):
+        bridge({"x": torch.zeros(1, 1, 2, 2), "size": torch.tensor([2])})
+
+
+def test_memory_that_runs_out_is_a_limit() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 18]>
+    g (float[n,1] x) => (float[n,n] y) { t = Transpose(x)
+      y = MatMul(x, t) }"""
+    bridge = to_torch(store.from_text(text))
+    with pytest.raises(LimitError, match="memory ran out in MatMul 'y'"):
+        bridge({"x": torch.zeros(1, 1).expand(10**8, 1)})

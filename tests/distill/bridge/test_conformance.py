@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 
 import bridging
 
-SAMPLED = 6
+SAMPLED = 10
 LEAST_CASES, LEAST_OPS = 1000, 135
 """With ``--full``: how many cases agree, of how many ops."""
 
