@@ -15,6 +15,7 @@ SIGNATURES = {
     "compare": (
         "(reference, candidate, *, data, metric, budget, session, candidate_session, options)"
     ),
+    "export": "(source, output, *, options, sample_output)",
     "inspect": "(model)",
     "load": "(source)",
     "optimize": "(model, output, *, recipe, data, options, observer)",
@@ -23,6 +24,8 @@ SIGNATURES = {
     "save": "(model, path)",
     "verify": "(folder)",
 }
+
+CLASSES = ("Budget", "ExportOptions", "RunOptions")
 
 
 def spelled(function: object) -> str:
@@ -48,6 +51,6 @@ def test_no_module_hides_a_verb() -> None:
 
 
 def test_everything_listed_is_there_and_nothing_else() -> None:
-    assert set(dir(onnxopt)) == set(onnxopt.__all__) == {*SIGNATURES, "Budget", "RunOptions"}
+    assert set(dir(onnxopt)) == set(onnxopt.__all__) == {*SIGNATURES, *CLASSES}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = onnxopt.nonsense

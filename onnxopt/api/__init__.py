@@ -3,6 +3,7 @@
 from onnxopt.api.budget import allows
 from onnxopt.api.comparing import compare
 from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, default_plan, deliver
+from onnxopt.api.exporting import ExportResult, export
 from onnxopt.api.job import Job, load_job, run_job
 from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
@@ -11,6 +12,7 @@ from onnxopt.api.packaging import package, verify
 from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
+from onnxopt.exporting import ExportOptions
 
 __all__ = [
     "Budget",
@@ -18,6 +20,8 @@ __all__ = [
     "DeliverPlan",
     "Delivered",
     "Delivery",
+    "ExportOptions",
+    "ExportResult",
     "Job",
     "ModelSummary",
     "OptimizeResult",
@@ -29,6 +33,7 @@ __all__ = [
     "default_plan",
     "default_quantize",
     "deliver",
+    "export",
     "held_out",
     "inspect",
     "load",

@@ -17,6 +17,7 @@ from onnxopt.errors import OnnxoptError
 
 COMMANDS = {
     "inspect": "Show what is in a model.",
+    "export": "Turn a model of any framework into one verified ONNX file.",
     "optimize": "Rewrite a model exactly, verify it and write it.",
     "quantize": "Quantize a model to int8, verify it and write it.",
     "compare": "Run two models on data and say how they differ.",
