@@ -77,7 +77,10 @@ def dynamo(exportable: Any, plan: Plan, example: dict[str, Any] | None = None) -
     import torch
 
     arguments = () if example is None else tuple(example.values())
-    axes = tuple(plan.dynamic_axes(spec) for spec in plan.inputs)
+    axes = tuple(
+        {axis: re.sub(r"\W", "_", label) for axis, label in plan.dynamic_axes(spec).items()}
+        for spec in plan.inputs
+    )
     with silent():
         program: Any = torch.onnx.export(
             exportable,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from onnxopt.data import Feeds
@@ -11,7 +13,7 @@ from onnxopt.exporting.failing import explained, require
 from onnxopt.exporting.hashing import files_digest
 from onnxopt.exporting.options import ExportOptions
 from onnxopt.exporting.silence import silent
-from onnxopt.exporting.source import Converted, Outputs, Plan, SelfContained
+from onnxopt.exporting.source import Converted, Outputs, Plan
 from onnxopt.exporting.torch_export import DYNAMO_OPSET, convert, exporter_name
 from onnxopt.exporting.torch_values import (
     as_feeds,
@@ -22,36 +24,37 @@ from onnxopt.exporting.torch_values import (
     to_tensors,
 )
 from onnxopt.exporting.torch_weights import load_weights, state_digest
+from onnxopt.signature import TensorSpec
 
 
 @dataclass(frozen=True, eq=False)
-class ModuleSource(SelfContained):
-    """See ``Source``; what it takes is known from a sample alone.
+class ModuleSource:
+    """See ``Source``; what a plain module takes is known from a sample alone.
 
     Attributes:
         module: In evaluation mode.
-        given: A sample that came with it.
+        example: A sample that came with it.
         digest: Of the file of its weights; empty where there is none.
+        library: Who defines the module, with version; torch itself by default.
     """
 
     module: Any
     origin: str
-    given: Feeds | None = None
+    example: Feeds | None = None
     digest: str = ""
+    library: str = ""
+    inputs: tuple[TensorSpec, ...] | None = None
+    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: Path | None = None
     opset: int = DYNAMO_OPSET
-    inputs: None = None
-
-    @property
-    def example(self) -> Feeds | None:  # type: ignore[override]
-        """The sample that came with it."""
-        return self.given
 
     @property
     def framework(self) -> str:
-        """Torch with its version."""
+        """The library and torch with their versions."""
         import torch
 
-        return f"torch {torch.__version__}"
+        return f"{self.library} on torch {torch.__version__}".removeprefix(" on ")
 
     @property
     def exporter(self) -> str:
