@@ -155,3 +155,41 @@ def test_a_pickle_is_not_even_opened(folder: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(ModelError, match="can run code"):
         export_model(folder / "model.pkl")
     assert issubclass(ModelError, OnnxoptError)
+
+
+def test_a_job_starts_from_what_export_takes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(40, 4)).astype(np.float32) for name in ("x", "gate")}
+    np.savez(folder / "data.npz", **arrays)
+    job = folder / "job.toml"
+    job.write_text(
+        '[source]\nmodel = "mine.py:gated"\nsample = "data.npz"\n'
+        'opset = 19\n[output]\nmodel = "out.onnx"\n[data]\nsamples = "data.npz"\n'
+    )
+    done = cli.run(capsys, "run", job, "--json")
+    assert done.code == 0, done.err
+    assert done.json["source"]["source"] == "mine.py:gated"
+    assert store.load(folder / "out.onnx").opset_imports[""] == 19
+    job.write_text('source = "mine.py:raises"\n[output]\nmodel = "o.onnx"\n')
+    failed = cli.run(capsys, "run", job)
+    assert (failed.code, "the disk is on fire" in failed.error) == (3, True)
+    job.write_text('[source]\nmodel = "mine.py:gated"\ncolour = 1\n[output]\nmodel = "o.onnx"\n')
+    assert cli.run(capsys, "run", job).code == 2
+
+
+@pytest.mark.slow
+def test_a_job_goes_from_a_source_to_a_bundle(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=(40, 4)).astype(np.float32) for name in ("x", "gate")}
+    np.savez(folder / "data.npz", **arrays)
+    (folder / "job.toml").write_text(
+        'source = "mine.py:gated"\n[data]\nsamples = "data.npz"\n[output]\nbundle = "bundle"\n'
+    )
+    done = cli.run(capsys, "run", folder / "job.toml", "--no-cache")
+    assert done.code == 0, done.err
+    assert "exported mine.py:gated by onnxscript" in done.out
+    assert cli.run(capsys, "verify", folder / "bundle").code == 0
