@@ -20,7 +20,7 @@ from onnxopt.exporting.recognizing import Given, open_source
 from onnxopt.exporting.sampling import Sampled, resize, sample, sizes_of, whole
 from onnxopt.exporting.source import Outputs, Plan, Source
 from onnxopt.graph import opset
-from onnxopt.signature import TensorSpec
+from onnxopt.signature import TensorSpec, signature_of
 from onnxopt.targets import load_target
 
 _STEPS = ("opening", "running", "converting", "checking")
@@ -92,8 +92,9 @@ def export_model(given: Given, options: ExportOptions | None = None) -> Export:
     sampled = sample(source, options)
     runs = _run(source, sampled, options)
     made = _planned(source, options) if options.dry_run else _make(source, sampled, runs, options)
-    evidence = None
+    inputs, outputs, evidence = sampled.inputs, runs.outputs, None
     if made.model is not None:
+        inputs, outputs = signature_of(made.model).inputs, signature_of(made.model).outputs
         _tell(options, 3, "")
         evidence = check(made.model, source.framework, runs.all, made.notes)
     _tell(options, 4, "")
@@ -102,8 +103,8 @@ def export_model(given: Given, options: ExportOptions | None = None) -> Export:
         source=source.origin,
         framework=source.framework,
         exporter=made.exporter,
-        inputs=sampled.inputs,
-        outputs=runs.outputs,
+        inputs=inputs,
+        outputs=outputs,
         opset=made.opset,
         weights_sha256=source.weights_sha256(),
         samples=whole(sampled.inputs, sampled.feeds),

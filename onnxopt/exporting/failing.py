@@ -8,6 +8,18 @@ from contextlib import contextmanager
 
 from onnxopt.errors import BackendMissingError, ModelError, OnnxoptError
 
+EXTRAS = {
+    "torch": "torch",
+    "safetensors": "torch",
+    "sklearn": "sklearn",
+    "skl2onnx": "sklearn",
+    "transformers": "transformers",
+    "tensorflow": "tensorflow",
+    "keras": "tensorflow",
+    "tf2onnx": "tensorflow",
+}
+"""Package → the extra that installs it."""
+
 _LONGEST = 300
 
 
@@ -21,11 +33,24 @@ def reason_of(error: BaseException) -> str:
 
 @contextmanager
 def explained(what: str, todo: str = "") -> Iterator[None]:
-    """Turn whatever foreign code raises into a ``ModelError`` that begins with ``what``."""
+    """Turn whatever foreign code raises into a ``ModelError`` that begins with ``what``.
+
+    Raises:
+        ModelError: It raised.
+        BackendMissingError: It imports a framework that is not installed.
+    """
     try:
         yield
     except OnnxoptError:
         raise
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise ModelError(f"{what}: {reason_of(error)}", todo=todo) from error
+        raise BackendMissingError(
+            f"{what}: the package {error.name} is not installed",
+            todo=f"pip install 'onnxopt[{extra}]'",
+        ) from error
     except Exception as error:  # foreign code may raise anything
         raise ModelError(f"{what}: {reason_of(error)}", todo=todo) from error
 

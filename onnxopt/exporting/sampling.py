@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from onnxopt.data import DataOptions, Feeds, open_dataset
+from onnxopt.data import DataOptions, Feeds, open_dataset, size_plans, synthesize
 from onnxopt.data.check import check_feeds
 from onnxopt.data.function import import_function
-from onnxopt.errors import DataError, OnnxoptError, UsageError
+from onnxopt.errors import DataError, ModelError, OnnxoptError, UsageError
 from onnxopt.exporting.dimensions import parse_input, with_dynamic
 from onnxopt.exporting.importing import is_factory
 from onnxopt.exporting.options import ExportOptions
@@ -111,21 +111,34 @@ def _read(
     source: Source, inputs: tuple[TensorSpec, ...], options: ExportOptions
 ) -> tuple[Feeds, ...]:
     """A few samples by the rules that all data is read by."""
-    open_labels = {dim for spec in inputs for dim in spec.shape or () if isinstance(dim, str)}
-    made_up = options.sample is None or options.sample == "random"
-    reading = DataOptions(
-        seed=options.seed,
-        ranges=dict(source.ranges) if made_up else {},
-        dims={k: v for k, v in source.sizes.items() if k in open_labels} if made_up else {},
-        tokenizer=source.tokenizer,
-    )
-    data = open_dataset(options.sample or "random", Signature(inputs, ()), reading)
-    # made-up samples alternate between sizes: every other one is like the first
-    step = 2 if made_up else 1
-    feeds = [s.feeds for s in itertools.islice(data, 0, SAMPLES, step)]
+    signature = Signature(inputs, ())
+    if options.sample in (None, "random"):
+        return _made_up(source, signature, options.seed)
+    reading = DataOptions(seed=options.seed, tokenizer=source.tokenizer)
+    data = open_dataset(str(options.sample), signature, reading)
+    feeds = [one.feeds for one in itertools.islice(data, SAMPLES)]
     if not feeds:
         raise DataError(f"sample {options.sample} is empty")
     return tuple(feeds)
+
+
+def _made_up(source: Source, signature: Signature, seed: int) -> tuple[Feeds, ...]:
+    """Two samples of the first sizes that the source runs with."""
+    labels = {dim for spec in signature.inputs for dim in spec.shape or () if isinstance(dim, str)}
+    known = {label: size for label, size in source.sizes.items() if label in labels}
+    complaint: OnnxoptError | None = None
+    for plan in size_plans(signature, known):
+        made = synthesize(signature, dims=plan, seed=seed, samples=2, ranges=source.ranges)
+        feeds = tuple(one.feeds for one in made)
+        try:
+            source.run(feeds[0])
+        except ModelError as error:
+            complaint = complaint or error
+        else:
+            return feeds
+    raise ModelError(
+        f"the model runs on no made-up sample: {complaint}", todo="give one with --sample"
+    )
 
 
 def sizes_of(inputs: Sequence[TensorSpec], feeds: Feeds) -> dict[str, int]:
@@ -136,7 +149,7 @@ def sizes_of(inputs: Sequence[TensorSpec], feeds: Feeds) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for spec in inputs:
-        for dim, size in zip(spec.shape or (), np.shape(feeds[spec.name]), strict=True):
+        for dim, size in zip(spec.shape or (), np.shape(feeds[spec.name]), strict=False):
             if isinstance(dim, str) and sizes.setdefault(dim, size) != size:
                 raise DataError(
                     f"the sample has {size} and {sizes[dim]} for dimension {dim}", "one size"

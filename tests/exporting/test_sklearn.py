@@ -78,7 +78,7 @@ def test_a_scaler_and_a_forest_keep_their_operators_through_the_optimizer(
     assert done.code == 0, done.err
     assert done.json["inputs"][0] == {"name": "input", "dtype": "float32", "shape": ["N", 30]}
     shapes = {o["name"]: (o["dtype"], o["shape"]) for o in done.json["outputs"]}
-    assert shapes == {"label": ("string", ["N"]), "probabilities": ("float64", ["N", 2])}
+    assert shapes == {"label": ("string", ["N"]), "probabilities": ("float32", ["N", 2])}
     assert len({shape.split()[-1] for shape in done.json["check"]["shapes"]}) == 2
     faster = cli.run(capsys, "optimize", out, "-o", fast, "--data", sample)
     assert faster.code == 0, faster.err

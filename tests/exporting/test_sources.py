@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import sys
 from pathlib import Path
 
 import cli
@@ -142,6 +143,39 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(BackendMissingError, match=r"pip install 'onnxopt\[torch\]'") as caught:
         require("torch", "torch")
     assert caught.value.exit_code == 6
+
+
+@pytest.mark.parametrize(
+    ("source", "extra"),
+    [("net", "transformers"), ("m.tflite", "tensorflow"), ("m.keras", "tensorflow")],
+)
+def test_every_kind_of_source_names_its_extra(
+    folder: Path,
+    source: str,
+    extra: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (folder / "net").mkdir()
+    (folder / "net" / "config.json").write_text("{}")
+    for name in ("m.tflite", "m.keras"):
+        (folder / name).write_bytes(b"")
+    found = importlib.util.find_spec
+    frameworks = ("torch", "transformers", "tensorflow")
+    hidden = {"find_spec": lambda n, *a: None if n in frameworks else found(n, *a)}
+    monkeypatch.setattr(importlib.util, "find_spec", hidden["find_spec"])
+    done = cli.run(capsys, "export", folder / source, "-o", folder / "o.onnx")
+    assert (done.code, f"pip install 'onnxopt[{extra}]'" in done.error) == (6, True), done.err
+
+
+def test_a_factory_that_imports_what_is_missing_names_the_extra(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (folder / "net.py").write_text("import torch\nnet = 1\n")
+    done = cli.run(capsys, "export", f"{folder}/net.py:net", "-o", folder / "o.onnx")
+    assert done.code == 6, done.err
+    assert "the package torch is not installed; pip install 'onnxopt[torch]'" in done.error
 
 
 def test_a_pickle_is_not_even_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
