@@ -6,9 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-import onnx_ir as ir
-
 from onnxopt.errors import ModelError, UsageError
 from onnxopt.exporting.importing import is_factory, make
 
@@ -106,8 +103,9 @@ def _of_folder(path: Path, options: ExportOptions) -> Source:
 
 
 def _of_object(thing: Any, origin: str, options: ExportOptions) -> Source:
+    kinds = _kinds(thing)
     for kind, adapter in _ADAPTERS.items():
-        if any(f"{base.__module__}.{base.__name__}" == kind for base in type(thing).__mro__):
+        if kind in kinds:
             return adapter(thing, origin, options)
     if isinstance(thing, tuple) and thing:
         return _of_pair(thing, origin, options)
@@ -117,8 +115,7 @@ def _of_object(thing: Any, origin: str, options: ExportOptions) -> Source:
 def _of_pair(thing: tuple[Any, ...], origin: str, options: ExportOptions) -> Source:
     """A factory may give a torch module together with the arguments of one call."""
     module, *arguments = thing
-    names = {f"{base.__module__}.{base.__name__}" for base in type(module).__mro__}
-    if _MODULE not in names or len(arguments) != 1:
+    if _MODULE not in _kinds(module) or len(arguments) != 1:
         raise ModelError(
             f"{origin} gives a tuple of {len(thing)}", "a model, or (torch module, sample inputs)"
         )
@@ -163,14 +160,19 @@ def _onnxscript(thing: Any, origin: str, options: ExportOptions) -> Source:
     return ScriptSource(thing, origin)
 
 
-_MODULE = "torch.nn.modules.module.Module"
-_ADAPTERS: Mapping[str, Callable[[Any, str, ExportOptions], Source]] = {
+def _kinds(thing: Any) -> set[tuple[str, str]]:
+    """The classes of a thing, each by package and name; nothing is imported to find out."""
+    return {(base.__module__.partition(".")[0], base.__name__) for base in type(thing).__mro__}
+
+
+_MODULE = ("torch", "Module")
+_ADAPTERS: Mapping[tuple[str, str], Callable[[Any, str, ExportOptions], Source]] = {
     _MODULE: _torch,
-    "torch.export.exported_program.ExportedProgram": _program,
-    "sklearn.base.BaseEstimator": _sklearn,
-    "keras.src.models.model.Model": _keras,
-    f"{ir.Model.__module__}.{ir.Model.__name__}": _onnx,
-    f"{onnx.ModelProto.__module__}.{onnx.ModelProto.__name__}": _onnx,
-    "onnxscript._internal.values.OnnxFunction": _onnxscript,
+    ("torch", "ExportedProgram"): _program,
+    ("sklearn", "BaseEstimator"): _sklearn,
+    ("keras", "Model"): _keras,
+    ("onnx_ir", "Model"): _onnx,
+    ("onnx", "ModelProto"): _onnx,
+    ("onnxscript", "OnnxFunction"): _onnxscript,
 }
-"""Where a class of a framework is defined → its adapter; nothing is imported to find out."""
+"""Package and name of a class of a framework → its adapter."""
