@@ -42,6 +42,7 @@ class ExportResult:
             "ir_version": export.model.ir_version if export.model else None,
             "inputs": [asdict(spec) for spec in export.inputs],
             "outputs": [asdict(spec) for spec in export.outputs],
+            "dynamic": list(export.dynamic),
             "weights_sha256": export.weights_sha256,
             "random_sample": export.is_random,
             "check": asdict(check) if check else None,

@@ -94,6 +94,8 @@ def _print(settings: Settings, result: ExportResult) -> None:
     for kind, specs in (("input", export.inputs), ("output", export.outputs)):
         for spec in specs:
             settings.say(f"{kind:<8} {printable(str(spec))}")
+    if export.dynamic:
+        settings.say(f"dynamic  {printable(', '.join(export.dynamic))}")
     settings.say(f"exporter {export.exporter}, opset {export.opset}")
     if export.is_random:
         settings.warn("the sample was made up: give --sample to verify on real data")

@@ -60,6 +60,12 @@ class Export:
     notes: tuple[str, ...]
     seconds: float
 
+    @property
+    def dynamic(self) -> tuple[str, ...]:
+        """The labels of the dynamic dimensions, in order of first use."""
+        dims = [dim for spec in self.inputs for dim in spec.shape or () if isinstance(dim, str)]
+        return tuple(dict.fromkeys(dims))
+
 
 @dataclass(frozen=True, eq=False)
 class _Runs:
