@@ -51,7 +51,7 @@ def explained(what: str, todo: str = "") -> Iterator[None]:
             f"{what}: the package {error.name} is not installed",
             todo=f"pip install 'onnxopt[{extra}]'",
         ) from error
-    except Exception as error:  # foreign code may raise anything
+    except (Exception, SystemExit) as error:  # foreign code may raise anything, and even quit
         raise ModelError(f"{what}: {reason_of(error)}", todo=todo) from error
 
 

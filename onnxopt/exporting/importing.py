@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import re
@@ -34,7 +35,11 @@ def import_named(spec: str) -> Any:
     if is_file and not Path(place).is_file():
         raise ModelError(f"no file {place}", "a Python file", "give its path, or module:factory")
     folder = Path(place).parent if is_file else Path()
-    with _importable(folder.resolve()), explained(f"cannot import {place}"):
+    with (
+        _importable(folder.resolve()),
+        explained(f"cannot import {place}"),
+        contextlib.redirect_stdout(sys.stderr),  # standard output may be a JSON document
+    ):
         module = _file_module(Path(place)) if is_file else importlib.import_module(place)
     if not hasattr(module, name):
         raise ModelError(f"{place} has no {name!r}", "the name of a model or of what makes one")
@@ -68,7 +73,8 @@ def make(spec: str) -> Any:
     found = import_named(spec)
     if not _is_factory(found):
         return found
-    with explained(f"the factory {spec} raised", "call it by hand to see where"):
+    todo = "call it by hand to see where"
+    with explained(f"the factory {spec} raised", todo), contextlib.redirect_stdout(sys.stderr):
         return found()
 
 

@@ -32,6 +32,13 @@ def raises():
 
 def number():
     return 3
+
+def quits():
+    raise SystemExit(0)
+
+def chatty():
+    print("epoch 1")
+    return gated
 """
 
 
@@ -50,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
         ("no_such_module:f", 3, "cannot import no_such_module: ModuleNotFoundError"),
         ("mine.py:nothing", 3, "has no 'nothing'"),
         ("mine.py:raises", 3, "mine.py:raises raised: RuntimeError: the disk is on fire"),
+        ("mine.py:quits", 3, "mine.py:quits raised: SystemExit: 0"),
         ("mine.py:number", 3, "mine.py:number is a builtins.int; wanted module:factory"),
         ("model", 2, "source 'model' is not understood"),
         ("weights.safetensors", 3, "holds weights and no architecture"),
@@ -87,6 +95,15 @@ def test_onnx_script_functions(folder: Path, capsys: pytest.CaptureFixture[str])
     model = store.load(folder / "out.onnx")
     assert model.metadata_props["onnxopt.export.source"] == "mine.py:gated"
     assert str(folder) not in str(dict(model.metadata_props))
+
+
+def test_what_a_factory_prints_stays_out_of_the_document(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["export", f"{folder}/mine.py:chatty", "-o", folder / "out.onnx", "--json"]
+    done = cli.run(capsys, *words)
+    assert (done.code, done.json["source"]) == (0, "mine.py:chatty")
+    assert "epoch 1" in done.err
 
 
 def test_text_and_files_take_the_same_door(
