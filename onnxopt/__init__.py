@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from onnxopt.api import (
         Budget,
+        ExportOptions,
         RunOptions,
         benchmark,
         compare,
+        export,
         inspect,
         load,
         optimize,
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Budget",
+    "ExportOptions",
     "RunOptions",
     "benchmark",
     "compare",
+    "export",
     "inspect",
     "load",
     "optimize",

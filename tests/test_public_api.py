@@ -16,6 +16,7 @@ SIGNATURES = {
         "(reference, candidate, *, data, metric, budget, session, candidate_session, options)"
     ),
     "inspect": "(model, *, dims, sparsity)",
+    "export": "(source, output, *, options, sample_output)",
     "load": "(source)",
     "optimize": "(model, output, *, recipe, data, options, observer)",
     "package": "(model, output, *, data, options, force)",
@@ -25,6 +26,8 @@ SIGNATURES = {
     "save": "(model, path)",
     "verify": "(folder)",
 }
+
+CLASSES = ("Budget", "ExportOptions", "RunOptions")
 
 
 def spelled(function: object) -> str:
@@ -50,6 +53,6 @@ def test_no_module_hides_a_verb() -> None:
 
 
 def test_everything_listed_is_there_and_nothing_else() -> None:
-    assert set(dir(onnxopt)) == set(onnxopt.__all__) == {*SIGNATURES, "Budget", "RunOptions"}
+    assert set(dir(onnxopt)) == set(onnxopt.__all__) == {*SIGNATURES, *CLASSES}
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = onnxopt.nonsense

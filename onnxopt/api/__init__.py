@@ -4,6 +4,7 @@ from onnxopt.api.budget import allows
 from onnxopt.api.comparing import compare
 from onnxopt.api.delivering import Delivered, DeliverPlan, Delivery, default_plan, deliver
 from onnxopt.api.explaining import explain_steps
+from onnxopt.api.exporting import ExportResult, export
 from onnxopt.api.job import Job, load_job, run_job
 from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
@@ -14,6 +15,7 @@ from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
 from onnxopt.api.recovering import RecoverResult, distill, recover
 from onnxopt.api.timing import benchmark, profile
 from onnxopt.api.workbench import DataSource, held_out
+from onnxopt.exporting import ExportOptions
 
 __all__ = [
     "Budget",
@@ -21,6 +23,8 @@ __all__ = [
     "DeliverPlan",
     "Delivered",
     "Delivery",
+    "ExportOptions",
+    "ExportResult",
     "Job",
     "ModelSummary",
     "OptimizeResult",
@@ -37,6 +41,7 @@ __all__ = [
     "deliver",
     "distill",
     "explain_steps",
+    "export",
     "held_out",
     "inspect",
     "load",

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from onnxopt.api.delivering import DeliverPlan, Delivery, default_plan, deliver
+from onnxopt.api.exporting import ExportResult
+from onnxopt.api.job_source import JobSource, located, open_job_source
 from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.quantizing import QuantizeResult, quantize
@@ -82,7 +85,8 @@ class JobFile(_Table):
     """A job as its TOML file says it; paths are relative to the file.
 
     Attributes:
-        source: The model.
+        source: The model: an ONNX file, or anything that ``export`` takes; a table where there
+            is more to say than its name.
         data: Samples.
         budget: How much worse the result may be.
         target: The device.
@@ -98,7 +102,7 @@ class JobFile(_Table):
         keep_default_inputs: Whether callers may still feed inputs that have a default.
     """
 
-    source: str
+    source: str | JobSource
     data: JobData = JobData()
     budget: JobBudget = JobBudget()
     target: JobTarget = JobTarget()
@@ -122,14 +126,16 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """What a job made: a model, a bundle, or both."""
+    """What a job made: a model, a bundle, or both; and the export it began with, if any."""
 
     model: OptimizeResult | QuantizeResult | None
     bundle: Delivery | None
+    exported: ExportResult | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The results as plain values."""
         return {
+            "source": self.exported.to_json() if self.exported else None,
             "model": self.model.to_json() if self.model else None,
             "bundle": self.bundle.to_json() if self.bundle else None,
         }
@@ -177,7 +183,7 @@ def run_job(
         allow_foreign=True,
         reading=_reading(job),
     )
-    source = job.folder / file.source
+    source, exported = open_job_source(file.source, job.folder, options)
     data = _data(job, source, options)
     budget = Budget(**file.budget.model_dump())
     made = _model(job, source, data, budget, options, observer) if file.output.model else None
@@ -193,12 +199,12 @@ def run_job(
             observer=observer,
             force=file.output.force,
         )
-    return JobResult(made, bundle)
+    return JobResult(made, bundle, ExportResult(exported, None, None) if exported else None)
 
 
 def _model(
     job: Job,
-    source: Path,
+    source: Path | ir.Model,
     data: DataSource | None,
     budget: Budget,
     options: RunOptions,
@@ -240,7 +246,7 @@ def _target(job: Job) -> str:
     return str(job.folder / name) if name.endswith(".toml") else name
 
 
-def _data(job: Job, source: Path, options: RunOptions) -> DataSource | None:
+def _data(job: Job, source: Path | ir.Model, options: RunOptions) -> DataSource | None:
     data = job.file.data
     if data.samples is not None and (data.calibration or data.test):
         raise UsageError("data.samples next to calibration or test", "one or the other")
@@ -270,11 +276,7 @@ def _reading(job: Job) -> DataOptions:
 
 
 def _spec(job: Job, spec: str) -> str:
-    """A data spec with its path under the job's folder; module paths stay as they are."""
-    place, colon, _ = spec.partition(":")
-    if spec == "random" or (colon and not place.endswith(".py")):
-        return spec
-    return str(job.folder / spec)
+    return located(spec, job.folder)
 
 
 def _check(job: Job) -> None:

@@ -18,6 +18,7 @@ from onnxopt.startup import prepare_process
 
 COMMANDS = {
     "inspect": "Show what is in a model.",
+    "export": "Turn a model of any framework into one verified ONNX file.",
     "optimize": "Rewrite a model exactly, verify it and write it.",
     "quantize": "Quantize a model to int8, verify it and write it.",
     "prune": "Take weights out of a model, verify it and write it.",

@@ -24,6 +24,9 @@ def command(settings: Settings, job: Path) -> None:
         options = run_options(settings, watch.progress)
         result = api.run_job(loaded, options=options, observer=watch)
     console = settings.console
+    if result.exported is not None:
+        export = result.exported.export
+        settings.say(f"exported {export.source} by {export.exporter}: {export.check}")
     if result.model is not None:
         settings.say(f"verdict: {result.model.verdict}")
         settings.say(describe_saved(result.model.saved))

@@ -55,6 +55,12 @@ class Watch:
         """Move the bar."""
         self._bars.update(self._task, description=escape(what), completed=done, total=total or None)
 
+    def stage(self, what: str, done: int, total: int) -> None:
+        """Move the bar; where there is no terminal to draw it on, leave a line."""
+        self.progress(what, done, total)
+        if not self._console.is_terminal and done < total:
+            self.line(f"  {what} …")
+
     def step_started(self, step: Pass) -> None:
         """Name the pass at hand."""
         self._bars.update(self._task, description=escape(step.name), completed=0, total=None)
