@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import label
 from onnxopt.transform import Note
-from onnxopt_passes.prune._coupling_dims import Dim, Places, frozen, normal
+from onnxopt_passes.prune._coupling_dims import Dim, Places, frozen, leaves, normal
 from onnxopt_passes.prune._coupling_places import Atlas
 from onnxopt_passes.prune._coupling_rules import rule_of
 from onnxopt_passes.prune._coupling_sizes import follow
@@ -71,6 +71,7 @@ class Analysis:
     """
 
     def __init__(self, model: ir.Model) -> None:
+        self._graph = model.graph
         self.walk = Walk(model, rule_of, follow)
         self.atlas = Atlas()
         self._members = self._find_members()
@@ -89,6 +90,10 @@ class Analysis:
                 why = frozen(dim)
                 if why:
                     stuck.setdefault(why, []).append((self.walk.order[node], node, size))
+        fed = [value for value in self._graph.inputs if value.name in self._graph.initializers]
+        if fed:
+            them = "it" if len(fed) == 1 else f"it, as {len(fed) - 1} other weights,"
+            yield Note.refused(fed[0], f"{them} may be fed by callers; freeze-default-inputs first")
         for why, rows in stuck.items():
             _, node, size = min(rows, key=lambda row: row[0])
             others = len({row[0] for row in rows}) - 1
@@ -134,10 +139,14 @@ class Analysis:
         return tuple(made)
 
     def _joined(self) -> list[tuple[Dim, ...]]:
-        """Leaves that are in the same members, side by side, are one group."""
+        """Leaves that are in the same members, side by side, are one group.
+
+        Those of a part that a Split or Slice takes stay apart: none of these may become empty.
+        """
+        parts = {one for part in self.walk.parts for one in leaves(part)}
         alike: dict[object, list[Dim]] = {}
         for one, rows in self._members.items():
-            key = tuple((place, found.shape[1]) for place, _, found in rows)
+            key = one if one in parts else tuple((at, found.shape[1]) for at, _, found in rows)
             alike.setdefault(key, []).append(one)
         made: list[tuple[Dim, ...]] = []
         for found in alike.values():

@@ -159,14 +159,15 @@ def split(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         raise Unmapped("has parts that do not add up")
     ends = np.cumsum(sizes).tolist()
     why = walk.why(node, "cuts through places that go together")
-    dims = [_part(axes[axis], end - n, end, why) for n, end in zip(sizes, ends, strict=True)]
+    dims = [_part(walk, axes[axis], end - n, end, why) for n, end in zip(sizes, ends, strict=True)]
     walk.fixes.append(SplitFix(node, dims, walk.version >= _SPLIT_BY_INPUT))
     return [(*axes[:axis], dim, *axes[axis + 1 :]) for dim in dims]
 
 
-def _part(dim: Dim, start: int, stop: int, why: str) -> Dim:
+def _part(walk: Walk, dim: Dim, start: int, stop: int, why: str) -> Dim:
     """A piece of an axis; a piece of one place stays, for it may be dropped or repeated."""
     part = segment(dim, start, stop, why)
+    walk.parts.append(part)
     if stop - start == 1:
         freeze(part, why)
     return part
@@ -208,7 +209,7 @@ def slicing(walk: Walk, node: ir.Node) -> Sequence[Axes]:
             continue
         bounds[place] = axes[axis], start, stop
         why = walk.why(node, "cuts through places that go together")
-        axes[axis] = _part(axes[axis], start, stop, why)
+        axes[axis] = _part(walk, axes[axis], start, stop, why)
     walk.fixes.append(SliceFix(node, bounds))
     return [tuple(axes)]
 

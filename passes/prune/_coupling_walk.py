@@ -55,6 +55,7 @@ class Walk:
         uses: Of constants.
         marks: Weights' axes by identity: what they are for, and to which node.
         fixes: What to adapt where axes shrink.
+        parts: Pieces of axes that are tensors of their own.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Walk:
         self.uses: list[Use] = []
         self.marks: dict[Dim, tuple[Role, ir.Node]] = {}
         self.fixes: list[Fix] = []
+        self.parts: list[Dim] = []
         self.entries_of: dict[ir.Value, tuple[Entry, ...]] = {}
         self.order: dict[ir.Node, int] = {}
         self._matrices: dict[ir.Value, Use] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pruning import ALL, check, model_of
 
-from onnxopt.graph import attribute
+from onnxopt.graph import attribute, rewrite_constant
 from onnxopt_passes.prune._coupling import couplings
 
 IMAGE = "(float[2,3,8,8] x) => (float[2,5,h,w] y)"
@@ -395,3 +395,35 @@ def test_what_cannot_be_mapped_stays_for_a_reason(between: str) -> None:
     assert not groups
     reasons = [note.reason for note in notes if note.node == "c"]
     assert reasons and REFUSALS[between] in reasons[0]
+
+
+def test_no_part_becomes_empty() -> None:
+    model = model_of(
+        f"{IMAGE} {{ c = Conv(x, u) a, b = Split<axis=1>(c) d = Concat<axis=1>(b, a) r = Relu(d)"
+        " y = Conv(r, w) }",
+        **ENDS,
+    )
+    assert check(model, {"c": 4, "c/2": 4}).units == {"c": 4, "c/2": 4}
+
+
+def test_weights_in_codes_with_a_scale_for_each_channel() -> None:
+    model = model_of(
+        f"{IMAGE} {{ q = QuantizeLinear<axis=0>(u, s) d = DequantizeLinear<axis=0>(q, t)"
+        " c = Conv(x, d) r = Relu(c) y = Conv(r, w) }",
+        **ENDS,
+        s=(8,),
+        t=(8,),
+    )
+    for name in "st":
+        rewrite_constant(model.graph.initializers[name], np.full(8, 0.1, np.float32))
+    done = check(model, {"c": 8})
+    roles = {member.value.name: member.role for member in done.groups["c"].members}
+    assert roles == {"u": "makes", "s": "carries", "t": "carries", "w": "reads"}
+
+
+def test_weights_that_may_be_fed_stay_with_advice() -> None:
+    model = model_of(f"{IMAGE} {{ c = Conv(x, u) y = Conv(c, w) }}", **ENDS)
+    model.graph.inputs.append(model.graph.initializers["u"])
+    groups, notes = couplings(model)
+    assert not groups
+    assert "freeze-default-inputs first" in notes[0].reason
