@@ -94,6 +94,8 @@ class Analysis:
         if fed:
             them = "it" if len(fed) == 1 else f"it, as {len(fed) - 1} other weights,"
             yield Note.refused(fed[0], f"{them} may be fed by callers; freeze-default-inputs first")
+        for node, reason in self.walk.stopped:
+            yield Note.refused(node, f"its weights stay whole: it {reason}")
         for why, rows in stuck.items():
             _, node, size = min(rows, key=lambda row: row[0])
             others = len({row[0] for row in rows}) - 1

@@ -56,6 +56,7 @@ class Walk:
         marks: Weights' axes by identity: what they are for, and to which node.
         fixes: What to adapt where axes shrink.
         parts: Pieces of axes that are tensors of their own.
+        stopped: Nodes with weights that could not be followed, and why.
     """
 
     def __init__(
@@ -73,11 +74,13 @@ class Walk:
         self.marks: dict[Dim, tuple[Role, ir.Node]] = {}
         self.fixes: list[Fix] = []
         self.parts: list[Dim] = []
+        self.stopped: list[tuple[ir.Node, str]] = []
         self.entries_of: dict[ir.Value, tuple[Entry, ...]] = {}
         self.order: dict[ir.Node, int] = {}
         self._matrices: dict[ir.Value, Use] = {}
         self._vectors: dict[tuple[ir.Node, int], Use] = {}
         self._fixed: set[ir.Value] = set()
+        self._computed: dict[ir.Value, tuple[Entry, ...] | None] = {}
         self._unknown: dict[object, Dim] = {}
         for value in model.graph.inputs:
             self._set_fixed_axes(value, f"they are those of the input {value.name}")
@@ -122,9 +125,13 @@ class Walk:
             axes = self.maybe(node, index)
             for dim in axes or ():
                 freeze(dim, self.why(node, reason))
+        read = [value for value in node.inputs if value is not None]
         for inner in subgraphs(node):
+            read.extend(_captured(inner))
             for captured in _captured(inner):
                 self.freeze_value(captured, self.why(node, reason))
+        if any(_is_weight(value) for value in read):
+            self.stopped.append((node, reason))
 
     def why(self, node: ir.Node, text: str) -> str:
         """A reason for places to stay."""
@@ -229,7 +236,9 @@ class Walk:
             return self.entries_of[value]
         tensor = constant_tensor(value)
         if tensor is None and value in self._fixed:
-            return self._computed(value)
+            if value not in self._computed:
+                self._computed[value] = self._compute(value)
+            return self._computed[value]
         if tensor is None or tensor.size > _SMALL:
             return None
         if not tensor.dtype.is_integer() and tensor.dtype != ir.DataType.BOOL:
@@ -237,7 +246,7 @@ class Walk:
         array = tensor.numpy()
         return tuple(int(number) for number in np.ravel(array)) if array.ndim <= 1 else None
 
-    def _computed(self, value: ir.Value) -> tuple[Entry, ...] | None:
+    def _compute(self, value: ir.Value) -> tuple[Entry, ...] | None:
         """What is computed from constants alone."""
         nodes = sorted(_cone(value), key=lambda node: self.order[node])
         if not nodes or len(nodes) > _SMALL or any(any(subgraphs(node)) for node in nodes):
@@ -245,8 +254,7 @@ class Walk:
         array = self._evaluator.evaluate(nodes, [value]).arrays.get(value)
         if array is None or array.ndim > 1 or array.size > _SMALL or array.dtype.kind not in "iu":
             return None
-        self.entries_of[value] = found = tuple(int(number) for number in array.reshape(-1))
-        return found
+        return tuple(int(number) for number in array.reshape(-1))
 
     def ints(self, value: ir.Value | None) -> list[int] | None:
         """The numbers of a small vector of integers where all are known."""
@@ -292,6 +300,11 @@ def _captured(graph: ir.Graph) -> Iterable[ir.Value]:
 def _shape_of(value: ir.Value) -> Sequence[int]:
     tensor = constant_tensor(value)
     return () if tensor is None else [int(size) for size in tensor.shape.numpy()]
+
+
+def _is_weight(value: ir.Value) -> bool:
+    tensor = constant_tensor(value)
+    return tensor is not None and tensor.dtype.is_floating_point() and _is_matrix(value)
 
 
 def _is_matrix(value: ir.Value) -> bool:

@@ -70,7 +70,7 @@ class PruneChannels(Pass):
         """Score, choose, take out; a note for each group."""
         groups, refusals = couplings(model)
         yield from refusals
-        skipped = {group.name for group in groups if self._skips(group)}
+        skipped = [group.name for group in groups if self._skips(group)]
         for name in skipped:
             yield Note.refused(name, "is to be left whole")
         groups = tuple(group for group in groups if group.name not in skipped)

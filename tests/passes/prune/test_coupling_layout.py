@@ -427,3 +427,30 @@ def test_weights_that_may_be_fed_stay_with_advice() -> None:
     groups, notes = couplings(model)
     assert not groups
     assert "freeze-default-inputs first" in notes[0].reason
+
+
+def test_padding_of_named_axes() -> None:
+    model = model_of(
+        f"{IMAGE} {{ {ints('p', 1, 2)} {ints('i', 1)} c = Conv(x, u) a = Pad(c, p, , i)"
+        " y = Conv(a, k) }",
+        opset=18,
+        u=(8, 3, 1, 1),
+        k=(5, 11, 1, 1),
+    )
+    done = check(model, {"c": 8})
+    assert {m.value.name: int(m.places[0, 0]) for m in done.groups["c"].members} == {"u": 0, "k": 1}
+
+
+def test_layers_in_loops_stay_for_a_reason() -> None:
+    model = model_of(
+        "(float[2,8] x, int64 n, bool k) => (float[2,8] z) { c = MatMul(x, u) r = Relu(c)"
+        " z = Loop(n, k, r) <body = b (int64 i, bool q, float[2,8] a) => (bool p, float[2,8] o)"
+        " { p = Identity(q) o = MatMul(a, v) }> }",
+        u=(8, 8),
+        v=(8, 8),
+    )
+    groups, notes = couplings(model)
+    assert not groups
+    reasons = {note.node: note.reason for note in notes}
+    assert "its weights stay whole" in reasons["z"]
+    assert "Loop z" in reasons["c"]
