@@ -18,7 +18,7 @@ Scores = Mapping[str, Array]
 """A score a unit, float64 [units], by the group's name."""
 
 _LEAST_SHARE = 0.125
-_FAR_BELOW = 0.85
+_FAR_BELOW = 0.8
 _AHEAD = 4  # steps looked ahead: kernels that compute whole blocks gain nothing by less
 _LEAST_LOSS = 1e-9
 

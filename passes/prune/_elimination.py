@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-_DAMPING = 1e-3
 _STEPS = 48
 
 
@@ -28,9 +27,7 @@ class Reading:
         damping: What is added to the diagonal, as a share of its mean.
     """
 
-    def __init__(
-        self, covariance: Array, gram: Array, places: Array, damping: float = _DAMPING
-    ) -> None:
+    def __init__(self, covariance: Array, gram: Array, places: Array, damping: float) -> None:
         full = np.diag(covariance) if covariance.ndim == 1 else covariance
         mean = float(np.diagonal(full).mean()) or 1.0
         self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))

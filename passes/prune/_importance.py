@@ -14,15 +14,16 @@ from onnxopt.transform import Context
 from onnxopt_passes.prune._coupling import Group, Member
 from onnxopt_passes.prune._elimination import Reading, eliminate
 from onnxopt_passes.prune._inputs import Inputs, collect_inputs
+from onnxopt_passes.prune._taylor import score_by_taylor
 
 Array = npt.NDArray[Any]
-Importance = Literal["l1", "l2", "batch-norm", "activation", "median", "reconstruction"]
+Importance = Literal["l1", "l2", "batch-norm", "activation", "taylor", "median", "reconstruction"]
 Scores = Mapping[str, Array]
 """A score a unit, float64 [units], by the group's name; the least important is the least."""
 
-NEEDS_DATA: frozenset[Importance] = frozenset({"activation", "reconstruction"})
 _READERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _SCALE = 1
+_LEAST_DAMPING = 1e-3
 
 
 def score_units(
@@ -35,8 +36,9 @@ def score_units(
     2017). ``median``: distance from the other units' weights (He et al., 2019). ``activation``: the
     weights that read it times its mean magnitude (Sun et al., 2023). ``reconstruction``: what is
     lost without it of what its readers compute once all others make up for it as well as they can,
-    with the units that are less important gone already (see ``Reading``). All but the last have
-    mean 1 in each group; that one is a share of the readers' power, and groups can be compared.
+    with the units that are less important gone already (see ``Reading``). ``taylor``: see
+    ``score_by_taylor``. All but the last two have mean 1 in each group; these two can be compared
+    between groups as they are.
 
     Args:
         model: The model; it is not changed.
@@ -44,6 +46,8 @@ def score_units(
         importance: What counts.
         context: For data, where it takes any.
     """
+    if importance == "taylor":
+        return score_by_taylor(model, groups, context)
     if importance == "reconstruction":
         return _by_reconstruction(model, groups, context)
     if importance == "activation":
@@ -126,7 +130,7 @@ def _by_reconstruction(
     for number, group in enumerate(groups):
         context.progress("eliminate channels", number, len(groups))
         readings = [
-            Reading(known.covariance, _gram(member), member.places)
+            Reading(known.covariance, _gram(member), member.places, _damping(known))
             for member in group.members
             if (known := _known(member, inputs)) is not None
         ]
@@ -139,6 +143,11 @@ def _by_reconstruction(
             norms = _by_norm(group, 2)
             found[group.name] = norms / max(float(norms.sum()), 1e-30)
     return found
+
+
+def _damping(inputs: Inputs) -> float:
+    """More where there are few positions to tell by which channels go together."""
+    return _LEAST_DAMPING + len(inputs.magnitudes) / max(inputs.positions, 1)
 
 
 def _gram(member: Member) -> Array:

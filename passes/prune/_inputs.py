@@ -27,10 +27,12 @@ class Inputs:
     Attributes:
         magnitudes: Mean of the absolute values, float64 [channels].
         covariance: Float64 [channels, channels]; variances alone, [channels], of too many.
+        positions: How many there were.
     """
 
     magnitudes: Array
     covariance: Array
+    positions: int
 
 
 def source_axis(node: ir.Node) -> int:
@@ -75,5 +77,7 @@ def _inputs(rows: Array) -> Inputs:
     magnitudes = np.abs(rows).mean(axis=0, dtype=np.float64)
     centred = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
     if rows.shape[1] > _MOST_CHANNELS:
-        return Inputs(magnitudes, np.square(centred).mean(axis=0, dtype=np.float64))
-    return Inputs(magnitudes, (centred.T @ centred).astype(np.float64) / len(rows))
+        variances = np.square(centred).mean(axis=0, dtype=np.float64)
+        return Inputs(magnitudes, variances, len(rows))
+    covariance = (centred.T @ centred).astype(np.float64) / len(rows)
+    return Inputs(magnitudes, covariance, len(rows))

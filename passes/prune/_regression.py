@@ -65,40 +65,69 @@ class Moments:
         variance = self.wanted_squared - self.wanted**2 / max(self.positions, 1)
         return max(left, 0.0) / max(float(variance.sum()), 1e-30)
 
-    def change(self, strength: float) -> Array:
+    def change(self, strength: float, around: Array | None = None) -> Array:
         """The change of weight and bias that leaves least, held back by a ridge.
 
         ``C (H + λ d I)^-1`` with ``C`` and ``H`` centred where there is a bias, and ``d`` the mean
         of the diagonal of ``H``.
+
+        Args:
+            strength: λ.
+            around: The change of the weight that is not held back, [groups, outputs, inputs]; None
+                for none.
         """
-        inputs, cross = self.inputs, self.cross
-        if self.has_bias:
-            means = inputs[:, -1:, :-1] / self.positions
-            offsets = cross[:, :, -1:] / self.positions
-            inputs = inputs[:, :-1, :-1] - self.positions * means.swapaxes(1, 2) @ means
-            cross = cross[:, :, :-1] - self.positions * offsets @ means
-        weight = _ridge(inputs, cross, strength)
+        inputs, cross = self._centred()
+        first = np.zeros_like(cross) if around is None else around
+        return self._with_bias(first + _ridge(inputs, cross - first @ inputs, strength))
+
+    def scaling(self, weight: Array) -> Array:
+        """The multiples of each output's own weight whose addition leaves least, shaped alike.
+
+        One number an output: what even a few positions tell.
+        """
+        inputs, cross = self._centred()
+        power = ((weight @ inputs) * weight).sum(axis=2, keepdims=True)
+        shares = (cross * weight).sum(axis=2, keepdims=True) / np.maximum(power, 1e-30)
+        found: Array = shares * weight
+        return found
+
+    def _centred(self) -> tuple[Array, Array]:
+        if not self.has_bias:
+            return self.inputs, self.cross
+        means = self.inputs[:, -1:, :-1]
+        outer = means.swapaxes(1, 2) @ means / self.positions
+        offsets = self.cross[:, :, -1:] @ means / self.positions
+        return self.inputs[:, :-1, :-1] - outer, self.cross[:, :, :-1] - offsets
+
+    def _with_bias(self, weight: Array) -> Array:
+        """A change of the weight with the change of the bias that suits it."""
         if not self.has_bias:
             return weight
-        bias = offsets - weight @ means.swapaxes(1, 2)
+        means = self.inputs[:, -1:, :-1] / self.positions
+        bias = self.cross[:, :, -1:] / self.positions - weight @ means.swapaxes(1, 2)
         return np.concatenate([weight, bias], axis=2)
 
 
-def best_change(fit: Moments, held: Moments, strengths: Sequence[float]) -> Array | None:
-    """The change whose strength did best on positions held out; None where none did better.
+def best_change(
+    fit: Moments, held: Moments, weight: Array, strengths: Sequence[float]
+) -> Array | None:
+    """The change that did best on positions held out; None where none did better.
 
     Args:
         fit: What to fit to.
         held: What to choose the strength by.
-        strengths: Those to choose from.
+        weight: As it is, [groups, outputs, inputs].
+        strengths: Of the ridge, to choose from; around the weight, and around its best multiple.
 
     Returns:
         A change for ``Moments.error``. It owes nothing to the positions held out, so that these
         stay fit to judge the layers that come after.
     """
-    changes = [fit.change(strength) for strength in strengths]
-    best = min(changes, key=held.error)
-    return best if held.error(best) < held.error() else None
+    scaled = fit.scaling(weight)
+    changes = (fit.change(one, around) for one in strengths for around in (None, scaled))
+    errors = [(held.error(change), change) for change in changes]
+    error, best = min(errors, key=lambda pair: pair[0])
+    return best if error < held.error() else None
 
 
 def _ridge(inputs: Array, cross: Array, strength: float) -> Array:

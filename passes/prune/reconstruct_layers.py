@@ -143,7 +143,7 @@ class ReconstructLayers(Pass):
             ):
                 part.add(x[:, chosen], residue[:, chosen], y[:, chosen])
         fit, held = parts
-        change = best_change(fit, held, self.strengths)
+        change = best_change(fit, held, weight, self.strengths)
         if change is None:
             return None
         return _Solution(change, held.error(), held.error(change))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -52,11 +52,11 @@ class RemoveBlocks(Pass):
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Take blocks out of the model's main graph."""
         name = model.graph.name or "model"
-        blocks = list(find_blocks(model, sizes_of(model, context)))
+        sizes = sizes_of(model, context)
         if self.only:
-            yield from self._remove_named(model, blocks)
+            yield from self._remove_named(model, sizes)
             return
-        if not blocks:
+        if next(find_blocks(model, sizes), None) is None:
             yield Note.refused(name, "it has no residual block")
             return
         search = _Search(model, context)
@@ -80,16 +80,22 @@ class RemoveBlocks(Pass):
             step = RemoveBlocks(only=tuple(gone))
             yield Note("applied", name, f"again without measuring: {step}", {"replay": str(step)})
 
-    def _remove_named(self, model: ir.Model, blocks: Sequence[Block]) -> Iterator[Note]:
-        used: set[str] = set()
-        for block in blocks:
-            fitting = {word for word in self.only if fnmatch.fnmatchcase(block.name, word)}
-            if fitting:
-                used |= fitting
-                yield _remove(model, block)
+    def _remove_named(self, model: ir.Model, sizes: dict[str, int]) -> Iterator[Note]:
+        done: set[str] = set()
+        while (block := self._next(model, sizes, done)) is not None:
+            done.add(block.name)
+            yield _remove(model, block)
         for word in self.only:
-            if word not in used:
+            if not any(fnmatch.fnmatchcase(name, word) for name in done):
                 yield Note.refused(word, "there is no residual block of that name")
+
+    def _next(self, model: ir.Model, sizes: dict[str, int], done: set[str]) -> Block | None:
+        """The first block to remove in the graph as it is now; one that is gone moves others."""
+        for block in find_blocks(model, sizes):
+            wanted = any(fnmatch.fnmatchcase(block.name, word) for word in self.only)
+            if wanted and block.name not in done:
+                return block
+        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ def test_what_others_can_replace_goes_first() -> None:
     x = RANDOM.normal(size=(500, 4))
     x[:, 2] = x[:, 0] - x[:, 1] + 0.01 * RANDOM.normal(size=500)
     weight = np.ones((4, 1)) * [[1], [1], [10], [1]]
-    reading = Reading(x.T @ x / 500, weight @ weight.T, np.arange(4)[:, None])
+    reading = Reading(x.T @ x / 500, weight @ weight.T, np.arange(4)[:, None], 1e-3)
     order, losses = eliminate([reading], 4)
     assert order[0] in (0, 1, 2)
     assert losses[0] < 0.01
@@ -49,5 +49,5 @@ def test_what_others_can_replace_goes_first() -> None:
 
 
 def test_too_many_inputs_count_by_their_variance() -> None:
-    reading = Reading(np.array([1.0, 4.0]), np.eye(2), np.arange(2)[:, None])
+    reading = Reading(np.array([1.0, 4.0]), np.eye(2), np.arange(2)[:, None], 1e-3)
     np.testing.assert_allclose(reading.losses(np.arange(2)), [0.2, 0.8], rtol=1e-2)

@@ -72,3 +72,10 @@ def test_kinds_that_look_at_data_say_when_there_is_none() -> None:
     groups, _ = couplings(model)
     with pytest.raises(DataError, match="no calibration data"):
         score_units(model, groups, "reconstruction", Context())
+
+
+def test_how_far_the_outputs_move() -> None:
+    pytest.importorskip("torch")
+    x = RANDOM.normal(size=(8, 1, 4, 6, 6)) * np.array([4, 3, 2, 1]).reshape(4, 1, 1)
+    assert scored("taylor", x) == [3, 2, 1, 0]
+    assert scored("taylor", x, v=[[1, 1, 1, 9], [1, 1, 1, 9]])[-1] == 3

@@ -14,9 +14,11 @@ from onnxopt.errors import RecipeError, UsageError
 from onnxopt.graph import constant, rewrite_constant
 from onnxopt.recipe import Recipe
 from onnxopt.signature import signature_of
+from onnxopt.transform import Context
 from onnxopt_models.digits import MODEL
+from onnxopt_passes.prune._choice import Grain
 from onnxopt_passes.prune._coupling import couplings, keep_units
-from onnxopt_passes.prune.prune_channels import rounded, scores
+from onnxopt_passes.prune._importance import score_units
 
 TEXT = "(float[2,3,4,4] x) => (float[2,5,4,4] y) { c = Conv(x, u) r = Relu(c) y = Conv(r, w) }"
 
@@ -36,7 +38,7 @@ TEXT = "(float[2,3,4,4] x) => (float[2,5,4,4] y) { c = Conv(x, u) r = Relu(c) y 
 )
 def test_numbers_of_channels(width: int, keep: float, multiple: int, least: int, left: int) -> None:
     (group,) = couplings(model_of(TEXT, u=(width, 3, 1, 1), w=(5, width, 1, 1)))[0]
-    assert rounded(group, keep, multiple, least) == left
+    assert Grain(multiple, least).nearest(group, keep * group.units) == left
 
 
 def test_heads_count_for_all_their_channels() -> None:
@@ -52,8 +54,8 @@ def test_heads_count_for_all_their_channels() -> None:
     )
     heads, inner, _ = couplings(model)[0]
     assert (heads.units, inner.units) == (6, 8)
-    assert rounded(heads, 0.7, 8, 8) == 4
-    assert rounded(inner, 0.7, 8, 8) == 4
+    assert Grain(8, 8).nearest(heads, 0.7 * heads.units) == 4
+    assert Grain(8, 8).nearest(inner, 0.7 * inner.units) == 8
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])
@@ -63,7 +65,7 @@ def test_the_smallest_go(norm: str) -> None:
     weight[::2] *= 0.01
     rewrite_constant(model.graph.initializers["u"], weight)
     (group,) = couplings(model)[0]
-    rated = scores(group, norm)  # type: ignore[arg-type]
+    rated = score_units(model, [group], norm, Context())[group.name]  # type: ignore[arg-type]
     assert rated[::2].max() < rated[1::2].min()
     result = pipeline.run(model, Recipe.parse(f"prune-channels{{keep=0.5, importance={norm}}}"))
     left = constant(result.model.graph.initializers["u"])

@@ -136,14 +136,15 @@ def test_what_is_no_better_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_pruned_digits_lose_less_than_half() -> None:
-    samples = [{"image": x[None]} for x in np.load(CALIBRATION)["image"][:32]]
+    samples = [{"image": x[None]} for x in np.load(CALIBRATION)["image"][:16]]
     test = in_memory({"image": x[None]} for x in np.load(TEST)["image"][:64])
     original = store.load(MODEL)
     context = Context(target=load_target("x64-vnni"), calibration=in_memory(samples))
-    recipes = ("exact | prune-channels", "exact | prune-channels | reconstruct-layers")
+    pruned = "exact | prune-channels{importance=l2}"
+    recipes = (pruned, f"{pruned} | reconstruct-layers{{positions=2048}}")
     before, after = (
         outputs(pipeline.run(original, Recipe.parse(recipe), context).model, test)
         for recipe in recipes
     )
     expected = outputs(original, test)
-    assert np.linalg.norm(after - expected) < 0.25 * np.linalg.norm(before - expected)
+    assert np.linalg.norm(after - expected) < 0.4 * np.linalg.norm(before - expected)

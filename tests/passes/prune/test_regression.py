@@ -39,7 +39,7 @@ def test_noise_is_not_fitted() -> None:
     x, y = RANDOM.normal(size=(1, 40, 30)), RANDOM.normal(size=(1, 40, 3))
     fit = moments(x[:, :30], y[:, :30], y[:, :30], bias=True)
     held = moments(x[:, 30:], y[:, 30:], y[:, 30:], bias=True)
-    assert best_change(fit, held, [1e-4]) is None
+    assert best_change(fit, held, np.ones((1, 3, 30)), [1e-4]) is None
 
 
 def test_what_helps_on_samples_held_out_is_taken() -> None:
@@ -47,7 +47,7 @@ def test_what_helps_on_samples_held_out_is_taken() -> None:
     y = x @ RANDOM.normal(size=(1, 5, 3)) + 0.01 * RANDOM.normal(size=(1, 80, 3))
     fit = moments(x[:, :60], y[:, :60], y[:, :60], bias=True)
     held = moments(x[:, 60:], y[:, 60:], y[:, 60:], bias=True)
-    change = best_change(fit, held, [1e-6, 1.0])
+    change = best_change(fit, held, np.ones((1, 3, 5)), [1e-6, 1.0])
     assert change is not None
     assert held.error(change) < 1e-3
 
@@ -57,3 +57,15 @@ def test_dead_inputs_are_no_trouble() -> None:
     change = moments(x, y, y, bias=True).change(1e-2)
     np.testing.assert_allclose(change[0, :, 4], y[0].mean(axis=0), atol=1e-9)
     assert not change[0, :, :4].any()
+
+
+def test_few_positions_tell_a_multiple() -> None:
+    x, weight = RANDOM.normal(size=(1, 12, 30)), RANDOM.normal(size=(1, 3, 30))
+    made = x @ weight.swapaxes(1, 2)
+    wanted = made * [1.5, 0.5, 2.0] + 0.1 * RANDOM.normal(size=(1, 12, 3)) + 7
+    found = moments(x, wanted - made, wanted, bias=True)
+    shares = found.scaling(weight) / weight
+    np.testing.assert_allclose(shares, shares[:, :, :1] * np.ones(30), atol=1e-9)
+    np.testing.assert_allclose(shares[0, :, 0], [0.5, -0.5, 1.0], atol=0.05)
+    around = found.change(1e9, found.scaling(weight))
+    np.testing.assert_allclose(around[:, :, :30], found.scaling(weight), atol=1e-6)
