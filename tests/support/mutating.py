@@ -282,12 +282,20 @@ def declare_outputs(model: onnx.ModelProto) -> None:
     for value in model.graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
+    if any(map(_ends_inference, model.graph.node)):
+        return
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except onnx.shape_inference.InferenceError:
         return  # no valid model: for ONNX Runtime to say
     del model.graph.output[:]
     model.graph.output.extend(inferred.graph.output)
+
+
+def _ends_inference(node: onnx.NodeProto) -> bool:
+    """Whether onnx's inference would end the process: a Split of fewer parts than outputs."""
+    parts = [attr.i for attr in node.attribute if attr.name == "num_outputs"]
+    return node.op_type == "Split" and any(count < len(node.output) for count in parts)
 
 
 MUTATIONS: tuple[Mutation, ...] = (
