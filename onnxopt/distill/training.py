@@ -30,6 +30,7 @@ from onnxopt.errors import LimitError
 from onnxopt.store import content_hash
 
 _TIMED = 4
+_WRITE_SECONDS = 60.0  # between checkpoints
 _LATE = 1.1  # of the time limit: then a run stops wherever its schedule is
 _BETTER = 1 - 1e-4
 
@@ -98,6 +99,7 @@ class _Run:
         self.remarks: list[str] = list(desk.remarks)
         self._best = desk.learner.state()
         self._saved: dict[str, Any] | None = None
+        self._written = start
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -119,9 +121,8 @@ class _Run:
         schedule = make_schedule(self._plan, self.at.total)
         try:
             return self._loop(schedule)
-        except KeyboardInterrupt:
-            if self._path is not None and self._saved is not None:
-                checkpoint.write(self._path, self._saved)
+        except (KeyboardInterrupt, SystemExit):
+            self._write()
             raise
 
     def write_back(self, model: ir.Model) -> tuple[str, ...]:
@@ -259,6 +260,14 @@ class _Run:
             "seconds": self.elapsed,
             "history": list(at.history),
         }
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        """Put the last state that was kept on disk."""
+        if self._path is not None and self._saved is not None:
+            checkpoint.write(self._path, self._saved)
+            self._written = time.monotonic()
 
     def _resume(self) -> bool:
         found = None if self._path is None else checkpoint.read(self._path)
