@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from onnxopt.distill.schedule import (
     Speed,
     affordable_steps,
     make_schedule,
+    suitable_rate,
 )
 from onnxopt.errors import LimitError
 from onnxopt.store import content_hash
@@ -60,6 +61,7 @@ def distill(student: ir.Model, material: Material, plan: Plan) -> Outcome:
         stack.enter_context(_threads(material.threads))
         desk = prepare(student, material, parts, plan, stack)
         before = agreement(material.teacher, student, parts.held_out, material.threads)
+        plan = plan if plan.rate else replace(plan, rate=suitable_rate(before.error))
         run = _Run(desk, material, plan, _file(student, material, parts, plan), start)
         end = run.train()
         trial = student.clone()
@@ -100,6 +102,11 @@ class _Run:
         self._best = desk.learner.state()
         self._saved: dict[str, Any] | None = None
         self._written = start
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return self._plan.rate
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -310,6 +317,7 @@ def _outcome(
         best=at.best_step,
         end=end,
         seconds=run.elapsed,
+        rate=run.rate,
         micro=at.micro,
         weights=names,
         hints=run.hints,
