@@ -109,9 +109,8 @@ class _Builder:
     def graph(self, graph: ir.Graph, outer: _Scope | None = None) -> tuple[Program, _Scope]:
         """Compile a graph; values of enclosing graphs become further inputs."""
         scope = _Scope(outer)
-        given = set(graph.initializers.values())
-        inputs = [scope.add(value) for value in graph.inputs if value not in given]
-        for value in given:
+        inputs = [scope.add(value) for value in graph.inputs if not value.is_initializer()]
+        for value in graph.initializers.values():
             self._hold(value, scope)
         steps = [step for node in graph if (step := self._step(node, scope)) is not None]
         outputs = [scope.slot(value) for value in graph.outputs]

@@ -23,6 +23,8 @@ class Bridge(torch.nn.Module):  # type: ignore[misc]
         outputs: Names of the graph outputs.
         weights: The float constants of the model by name (in ONNX's shape), and the integer
             constants that only DequantizeLinear reads, as the real numbers they stand for.
+        scales: Names of the weights that are scales of codes; they want a far smaller learning
+            rate than the rest, about 1e-3 of their own size.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Bridge(torch.nn.Module):  # type: ignore[misc]
         self.inputs = tuple(v.name or "" for v in model.graph.inputs if not v.is_initializer())
         self.outputs = tuple(value.name or "" for value in model.graph.outputs)
         self.weights: dict[str, torch.nn.Parameter] = weights.parameters
+        self.scales = weights.scales
         self._coded = weights.coded
         self._program = program
         self._parts = tuple(parts)

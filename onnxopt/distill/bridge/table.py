@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from onnxopt.distill.bridge.ops import (
     activations,
+    attention,
     control,
     convolution,
     elementwise,
@@ -18,6 +19,7 @@ from onnxopt.distill.bridge.ops import (
     recurrent,
     reduction,
     resize,
+    sampling,
     shape,
     traditional,
 )
@@ -27,6 +29,7 @@ Builder = Callable[[Site], Function]
 
 _FAMILIES = (
     activations,
+    attention,
     control,
     convolution,
     elementwise,
@@ -38,6 +41,7 @@ _FAMILIES = (
     recurrent,
     reduction,
     resize,
+    sampling,
     shape,
     traditional,
 )

@@ -25,6 +25,7 @@ _SETTINGS = {
 """Inputs that are settings or frozen statistics rather than weights."""
 
 _POINTWISE = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Equal", "Less", "Greater", "Where")
+_IMAGE_RANK = 4
 _SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -36,11 +37,13 @@ class Weights:
     Attributes:
         parameters: Weights by name.
         coded: How the integer ones among them are coded.
+        scales: Names of those that are scales of codes.
     """
 
     def __init__(self, model: ir.Model, trainable: Callable[[str], bool] | None) -> None:
         self.parameters: dict[str, torch.nn.Parameter] = {}
         self.coded: dict[str, Coded] = {}
+        self.scales: set[str] = set()
         self._trainable = trainable
         values = list(constants(model))
         names = Counter(value.name for value in values)
@@ -59,6 +62,10 @@ class Weights:
             result = coded.real(result, scale)
         elif not result.is_floating_point():
             return result
+        elif _is_scale(value):
+            self.scales.add(name)
+        if result.dim() == _IMAGE_RANK:  # convolutions go by the layout of their weight
+            result = result.contiguous(memory_format=torch.channels_last)
         parameter = torch.nn.Parameter(result, requires_grad=self._is_trainable(value, result))
         self.parameters[name] = parameter
         return parameter
@@ -66,10 +73,9 @@ class Weights:
     def _is_trainable(self, value: ir.Value, tensor: torch.Tensor) -> bool:
         if self._trainable is not None:
             return self._trainable(value.name or "")
-        uses = value.uses()
-        if any(is_op(node, *_SCALED) and index > 0 for node, index in uses):
+        if _is_scale(value):
             return False
-        return tensor.numel() > 1 or not all(is_op(node, *_POINTWISE) for node, _ in uses)
+        return tensor.numel() > 1 or not all(is_op(n, *_POINTWISE) for n, _ in value.uses())
 
 
 def constants(model: ir.Model) -> Iterator[ir.Value]:
@@ -82,6 +88,10 @@ def constants(model: ir.Model) -> Iterator[ir.Value]:
         for node in graph:
             if is_op(node, "Constant"):
                 yield node.outputs[0]
+
+
+def _is_scale(value: ir.Value) -> bool:
+    return any(is_op(node, *_SCALED) and index > 0 for node, index in value.uses())
 
 
 def _is_weight(value: ir.Value) -> bool:

@@ -13,7 +13,7 @@ from onnxopt.distill.bridge.coded import Coded, constant_of
 from onnxopt.distill.bridge.tensors import tensor_of, to_array, to_tensor
 from onnxopt.distill.bridge.weights import constants
 from onnxopt.errors import ModelError
-from onnxopt.graph import rewrite_constant
+from onnxopt.graph import is_op, rewrite_constant
 
 
 def write_back(
@@ -34,6 +34,7 @@ def write_back(
             or a scale is not positive; nothing is written then.
     """
     values = {value.name: value for value in constants(model)}
+    parameters = {**parameters, **_bias_scales(values, parameters, coded)}
     changed: dict[str, tuple[ir.Value, torch.Tensor, DataType]] = {}
     for name, parameter in parameters.items():
         value = values.get(name)
@@ -50,6 +51,48 @@ def write_back(
     for value, made, kind in changed.values():
         rewrite_constant(value, to_array(made, kind))
     return list(changed)
+
+
+def _bias_scales(
+    values: Mapping[str | None, ir.Value],
+    parameters: Mapping[str, torch.Tensor],
+    coded: Mapping[str, Coded],
+) -> dict[str, torch.Tensor]:
+    """Scales of int32 biases where those of input or weight have changed.
+
+    Runtimes add the bias to sums of products of codes, so its scale has to be their product.
+    """
+    found = {}
+    for name, form in coded.items():
+        scales = _factors(values.get(name)) if form.kind == DataType.INT32 else None
+        old = constant_of(form.scale)
+        if scales is None or old is None:
+            continue
+        now = [parameters.get(scale.name or "", constant_of(scale)) for scale in scales]
+        before = [constant_of(scale) for scale in scales]
+        if any(a is None or b is None for a, b in zip(now, before, strict=True)):
+            continue
+        if all(_same(a.detach(), b) for a, b in zip(now, before, strict=True)):
+            continue
+        product = (now[0].detach() * now[1].detach()).reshape(-1)
+        found[form.scale.name or ""] = product.expand(old.numel()).reshape(old.shape).clone()
+    return found
+
+
+def _factors(bias: ir.Value | None) -> list[ir.Value] | None:
+    """The scales of input and weight of the layer that adds an integer bias."""
+    uses = () if bias is None else bias.uses()
+    readers = [use for node, _ in uses for use in node.outputs[0].uses()]
+    if len(readers) != 1 or not is_op(readers[0].node, "Conv", "ConvTranspose", "Gemm"):
+        return None
+    scales = []
+    for value in readers[0].node.inputs[:2]:
+        producer = None if value is None else value.producer()
+        scale = producer.inputs[1] if producer and is_op(producer, "DequantizeLinear") else None
+        if scale is None or tensor_of(scale) is None:
+            return None
+        scales.append(scale)
+    return scales
 
 
 def _check(name: str, parameter: torch.Tensor) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from onnx_ir import DataType
 
 from onnxopt.distill.bridge.site import Function, Site, UnsupportedError, Value
 from onnxopt.distill.bridge.tensors import torch_type
@@ -80,8 +81,8 @@ def _clip(site: Site) -> Function:
 
 def _cast(site: Site) -> Function:
     kind = torch_type(site.attr("to"))
-    if kind is None:
-        raise UnsupportedError("torch has no such type")
+    if kind is None or "float8" in str(kind):
+        raise UnsupportedError(f"its type {DataType(site.attr('to')).name} carries no gradients")
     return lambda x: x.to(kind)
 
 

@@ -11,7 +11,7 @@ from onnx_ir import DataType
 from onnxopt.distill.bridge.coded import code_range, coding_of, spread
 from onnxopt.distill.bridge.ops.convolution import convolution
 from onnxopt.distill.bridge.ops.elementwise import Builder, plain
-from onnxopt.distill.bridge.ops.rounding import learned, to_codes
+from onnxopt.distill.bridge.ops.rounding import dynamic_codes, learned, to_codes
 from onnxopt.distill.bridge.site import Function, Site, UnsupportedError, Value
 from onnxopt.graph import is_op
 
@@ -20,7 +20,10 @@ _TORCH_RANGES = {torch.int8: DataType.INT8, torch.uint8: DataType.UINT8}
 
 def _real(codes: Value, scale: Value, zero: Value) -> Value:
     wide = codes if codes.is_floating_point() else codes.to(scale.dtype)
-    return (wide if zero is None else wide - zero) * scale
+    if zero is None:
+        return wide * scale
+    centered = wide - zero
+    return centered * scale if scale.requires_grad else centered.mul_(scale)
 
 
 class _Layout:
@@ -101,16 +104,6 @@ def _dequantize(site: Site) -> Function:
     return run
 
 
-def _dynamic(x: Value) -> Value:
-    """DynamicQuantizeLinear: uint8 codes over the range of a tensor and 0."""
-    low, high = (x.detach().amin(), x.detach().amax()) if x.numel() else (x.new_zeros(()),) * 2
-    low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = (high - low) / 255
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    zero = torch.round(-low / scale).clamp(0, 255)
-    return to_codes(x, scale, zero, 0, 255), scale, zero.to(torch.uint8)
-
-
 def _centered(codes: Value, zero: Value, axis: int | None = None) -> Value:
     wide = codes if codes.is_floating_point() else codes.to(torch.float32)
     if zero is None:
@@ -176,7 +169,7 @@ def _coded_product(site: Site) -> Function:
 OPS: Mapping[tuple[str, str], Builder] = {
     ("", "ConvInteger"): _integer_conv,
     ("", "DequantizeLinear"): _dequantize,
-    ("", "DynamicQuantizeLinear"): plain(_dynamic),
+    ("", "DynamicQuantizeLinear"): plain(dynamic_codes),
     ("", "MatMulInteger"): plain(_integer_product),
     ("", "QLinearConv"): _coded_conv,
     ("", "QLinearMatMul"): _coded_product,

@@ -9,12 +9,11 @@ import torch
 from torch.nn import functional as F
 
 from onnxopt.distill.bridge.ops.elementwise import Builder
+from onnxopt.distill.bridge.ops.rounding import dynamic_codes
 from onnxopt.distill.bridge.ops.shape import reverse_sequences
 from onnxopt.distill.bridge.site import Function, Site, UnsupportedError, Value
 
 Activation = Callable[[Value], Value]
-Cell = Callable[["_Weights", Value, Sequence[Value]], tuple[Value, ...]]
-"""Weights, projected input [batch, gates·hidden] and state to the new state, output first."""
 
 _TORCH_ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """ONNX's gates i o f c, z r h in torch's order i f c o, r z h."""
@@ -41,7 +40,7 @@ class _Recurrent:
     """What the three ops share."""
 
     def __init__(self, site: Site) -> None:
-        self.op = site.node.op_type
+        self.op = site.node.op_type.removeprefix("DynamicQuantize")
         self.directions = {"forward": (False,), "reverse": (True,)}.get(
             site.text("direction", "forward"), (False, True)
         )
@@ -54,6 +53,7 @@ class _Recurrent:
         self.names = tuple(name.decode() if isinstance(name, bytes) else name for name in names)
         self.activations = _activations(site, self.names)
         self.peepholes = self.op == "LSTM" and site.has(7)
+        self.fake: Activation = _same
 
     @property
     def is_plain(self) -> bool:
@@ -65,6 +65,10 @@ class _Recurrent:
         known = first == usual or (self.op == "RNN" and first == ("relu",))
         whole = self.clip is None and not self.coupled and not self.peepholes
         return known and same and whole and (self.op != "GRU" or self.after)
+
+
+def _same(x: Value) -> Value:
+    return x
 
 
 def _activations(site: Site, names: Sequence[str]) -> list[Activation]:
@@ -135,6 +139,32 @@ def _recurrent(site: Site) -> Function:
         return made[0].permute(2, 0, 1, 3), *(state.transpose(0, 1) for state in made[1:])
 
     return run
+
+
+def _coded(site: Site) -> Function:
+    """com.microsoft DynamicQuantizeLSTM: integer matrices, inputs and state in uint8."""
+    shared = _Recurrent(site)
+    shared.fake = _in_uint8
+
+    def run(x: Value, w: Value, r: Value, *rest: Value) -> Value:
+        b, lengths, hidden, memory, peepholes, *codes = (*rest, *[None] * 9)[:9]
+        inward, recurrent = _matrix(w, *codes[:2]), _matrix(r, *codes[2:4])
+        states = _initial(shared, x, [hidden, memory])
+        return _stepwise(shared, x, inward, recurrent, b, lengths, states, peepholes)
+
+    return run
+
+
+def _matrix(codes: Value, scale: Value, zero: Value) -> Value:
+    """Codes [directions, columns, rows] as [directions, rows, columns]."""
+    shape = (codes.shape[0], -1, 1)
+    wide = codes.to(scale.dtype).transpose(1, 2)
+    return (wide - zero.to(scale.dtype).reshape(shape)) * scale.reshape(shape)
+
+
+def _in_uint8(x: Value) -> Value:
+    codes, scale, zero = dynamic_codes(x)
+    return (codes - zero) * scale
 
 
 def _initial(shared: _Recurrent, x: Value, given: list[Value]) -> list[Value]:
@@ -222,7 +252,7 @@ def _sweep(
     """One direction; sequences that have ended keep their state and emit zeros."""
     if backward:
         x = x.flip(0) if lengths is None else reverse_sequences(x, lengths, 1, 0)
-    projected = F.linear(x, weights.inward, weights.bias_inward)
+    projected = F.linear(shared.fake(x), weights.inward, weights.bias_inward)
     rows = []
     for step in range(x.shape[0]):
         made = cell(shared, functions, weights, projected[step], state)
@@ -252,7 +282,7 @@ def _lstm_cell(
 ) -> tuple[Value, ...]:
     f, g, h = functions
     hidden, memory = state
-    gates = x + F.linear(hidden, weights.recurrent, weights.bias_recurrent)
+    gates = x + F.linear(shared.fake(hidden), weights.recurrent, weights.bias_recurrent)
     i, o, t, c = gates.chunk(4, 1)
     holes = weights.peepholes
     if holes is not None:
@@ -304,4 +334,7 @@ _CELLS: Mapping[str, Callable[..., tuple[Value, ...]]] = {
     "RNN": _rnn_cell,
 }
 
-OPS: Mapping[tuple[str, str], Builder] = {("", name): _recurrent for name in _CELLS}
+OPS: Mapping[tuple[str, str], Builder] = {
+    **{("", name): _recurrent for name in _CELLS},
+    ("com.microsoft", "DynamicQuantizeLSTM"): _coded,
+}

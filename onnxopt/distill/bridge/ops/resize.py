@@ -86,7 +86,7 @@ class _Mode:
         for offset in range(-reach, reach + 1):
             places = first + offset
             weights = self._weight((places - centers) / stretch)
-            if self.excludes or self.antialias:
+            if self.excludes:
                 weights = np.where((places < 0) | (places >= axis.size), 0.0, weights)
             np.add.at(result, (rows, places.clip(0, axis.size - 1)), weights)
         return np.asarray(result / result.sum(axis=1, keepdims=True))

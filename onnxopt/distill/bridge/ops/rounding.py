@@ -27,17 +27,31 @@ class _Codes(torch.autograd.Function):  # type: ignore[misc]
 
     @staticmethod
     def forward(ctx: Any, x: Value, scale: Value, zero: Value, low: int, high: int) -> Value:
-        codes = torch.round(x / scale)
+        codes = torch.div(x, scale).round_()
         if zero is not None:
-            codes += zero
-        if x.requires_grad:
-            ctx.save_for_backward((codes >= low) & (codes <= high), scale)
-        return codes.clamp_(low, high)
+            codes.add_(zero)
+        kept = codes.clamp(low, high)
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward(kept == codes, scale)
+        return kept
 
     @staticmethod
     def backward(ctx: Any, gradient: Value) -> Any:
         inside, scale = ctx.saved_tensors
-        return gradient * inside / scale, None, None, None, None
+        return torch.div(gradient, scale).mul_(inside), None, None, None, None
+
+
+class _Slowed(torch.autograd.Function):  # type: ignore[misc]
+    """The identity; the gradient is multiplied by a factor."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Value, factor: float) -> Value:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Value) -> Any:
+        return gradient * ctx.factor, None
 
 
 def round_through(x: Value) -> Value:
@@ -76,4 +90,14 @@ def learned(scale: Value, entries: float, high: int) -> Value:
     if not scale.requires_grad:
         return scale
     factor = 1 / math.sqrt(max(entries, 1) * max(high, 1))
-    return scale * factor + (scale * (1 - factor)).detach()
+    return _Slowed.apply(scale, factor)
+
+
+def dynamic_codes(x: Value) -> tuple[Value, Value, Value]:
+    """DynamicQuantizeLinear: uint8 codes over the range of a tensor and 0."""
+    low, high = (x.detach().amin(), x.detach().amax()) if x.numel() else (x.new_zeros(()),) * 2
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = (high - low) / 255
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    zero = torch.round(-low / scale).clamp(0, 255)
+    return to_codes(x, scale, zero, 0, 255), scale, zero.to(torch.uint8)

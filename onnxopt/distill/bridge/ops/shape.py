@@ -19,6 +19,7 @@ def _identity(x: Value, *rest: Value) -> Value:
 
 
 def _dropout(site: Site) -> Function:
+    """The identity: what a trained model does."""
     if len(site.node.outputs) > 1:
         return lambda x, *rest: (x, torch.ones_like(x, dtype=torch.bool))
     return _identity
