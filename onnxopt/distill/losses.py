@@ -81,13 +81,16 @@ class Losses:
     def outputs(self, found: Tensors, told: Tensors, temperature: float | None = None) -> Tensor:
         """The outputs' loss, mean over outputs."""
         soft = self.temperature if temperature is None else temperature
-        parts = [self._output(o, found[o.student], told[o.teacher], soft) for o in self.objectives]
+        parts = [
+            self._output(one, found[one.student].float(), told[one.teacher], soft)
+            for one in self.objectives
+        ]
         return sum(parts[1:], parts[0]) / len(parts)
 
     def inner(self, found: Tensors, told: Tensors) -> Tensor:
         """The hints' loss, mean over hints."""
         parts = [
-            relative_square(found[h.name], told[h.name], self.powers.get(h.name, 1.0))
+            relative_square(found[h.name].float(), told[h.name], self.powers.get(h.name, 1.0))
             for h in self.hints
         ]
         return sum(parts[1:], parts[0]) / len(parts)
@@ -101,7 +104,7 @@ class Losses:
         numbers = None if labels is None else np.asarray(labels).reshape(-1)
         if first is None or numbers is None or numbers.dtype.kind not in "iu":
             return None
-        scores = found[first.student]
+        scores = found[first.student].float()
         if scores.dim() != 2 or len(scores) != len(numbers):
             return None
         return functional.cross_entropy(scores, torch.from_numpy(numbers.astype(np.int64)))

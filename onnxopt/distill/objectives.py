@@ -66,8 +66,19 @@ def _readings(model: ir.Model) -> Mapping[str, _Reading]:
     return {
         value.name: _read(model, value)
         for value in model.graph.outputs
-        if value.name and (value.dtype is None or value.dtype.is_floating_point())
+        if value.name and value.producer() is not None and _is_float(value)
     }
+
+
+def _is_float(value: ir.Value) -> bool:
+    dense = value.type is None or isinstance(value.type, ir.TensorType)
+    return dense and (value.dtype is None or value.dtype.is_floating_point())
+
+
+def _computed(node: ir.Node) -> str:
+    """The name of what a node computes its output from, where another node makes it."""
+    source = node.inputs[0]
+    return "" if source is None or source.producer() is None else source.name or ""
 
 
 def _read(model: ir.Model, value: ir.Value) -> _Reading:
@@ -79,11 +90,10 @@ def _read(model: ir.Model, value: ir.Value) -> _Reading:
         return _Reading("numbers", name)
     if is_op(node, "Softmax", "LogSoftmax"):
         axis = _axis(model, node)
-        source = node.inputs[0]
-        if axis is not None and source is not None and source.name:
-            return _Reading("classes", source.name, axis)
-    if is_op(node, "Sigmoid") and node.inputs[0] is not None and node.inputs[0].name:
-        return _Reading("gates", node.inputs[0].name)
+        if axis is not None and _computed(node):
+            return _Reading("classes", _computed(node), axis)
+    if is_op(node, "Sigmoid") and _computed(node):
+        return _Reading("gates", _computed(node))
     if _is_linear(node):
         return _Reading("scores", name)
     if _is_normalized(node):

@@ -41,6 +41,7 @@ class Outcome:
         best: After how many updates the best weights were found.
         end: Why it ended.
         seconds: Wall time, time before an interruption included.
+        rate: Highest learning rate.
         micro: Most samples that ran at once in the end.
         weights: Names of the tensors that changed.
         hints: Inner tensors that were matched.
@@ -56,6 +57,7 @@ class Outcome:
     best: int
     end: End
     seconds: float
+    rate: float
     micro: int
     weights: tuple[str, ...]
     hints: tuple[str, ...]

@@ -25,7 +25,8 @@ class Plan:
             allow at the speed measured first.
         minutes: Most time; 0 for no limit where there are ``steps``, else for 5 minutes.
         stop: Leave the schedule after this many updates; 0 for never.
-        rate: Highest learning rate.
+        rate: Highest learning rate; 0 for one that suits the student's error: 0.002 from 0.5 on,
+            less in proportion below, 0.0001 at least.
         warmup: Share of the steps in which the rate rises.
         decay: Weight decay, of matrices and kernels alone (AdamW, Loshchilov and Hutter, 2019).
         batch: Samples an update.
@@ -45,10 +46,10 @@ class Plan:
     steps: int = 0
     minutes: float = 0.0
     stop: int = 0
-    rate: float = 1e-3
+    rate: float = 0.0
     warmup: float = 0.05
     decay: float = 0.01
-    batch: int = 32
+    batch: int = 16
     micro: int = 0
     temperature: float = 2.0
     hints: Literal["auto", "none"] | tuple[str, ...] = "auto"
@@ -60,12 +61,11 @@ class Plan:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        for name in ("steps", "minutes", "stop", "warmup", "decay", "micro", "patience"):
+        for name in ("steps", "minutes", "stop", "rate", "warmup", "decay", "micro", "patience"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "a number from 0")
         for name in ("labels", "hint_weight"):
             _check(name, getattr(self, name), getattr(self, name) >= 0, "a weight from 0")
-        for name in ("rate", "temperature"):
-            _check(name, getattr(self, name), getattr(self, name) > 0, "a number above 0")
+        _check("temperature", self.temperature, self.temperature > 0, "a number above 0")
         _check("batch", self.batch, self.batch >= 1, "a number from 1")
         _check("warmup", self.warmup, self.warmup < 1, "a share below 1")
 

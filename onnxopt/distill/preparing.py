@@ -127,7 +127,7 @@ def prepare(
         raise ModelError("the student has no float output", "one to imitate")
     hints = choose(material.teacher, student, plan.hints) if plan.hint_weight else ()
     forward = _Forward(bridge)
-    hints, remarks = _comparable(material, parts, found, hints, forward)
+    hints, remarks = _comparable(student, material, parts, found, hints, forward)
     teacher = stack.enter_context(_teacher(student, material, found, hints))
     first = _first(parts, teacher)
     axes = find_axes([material.teacher, student], teacher, first)
@@ -176,6 +176,7 @@ def _first(parts: Parts, teacher: Teacher) -> Lesson:
 
 
 def _comparable(
+    student: ir.Model,
     material: Material,
     parts: Parts,
     found: Sequence[Objective],
@@ -187,7 +188,7 @@ def _comparable(
         return (), ()
     sample = next(iter(parts.samples.take([0])))
     plain = [Hint(hint.name) for hint in hints]
-    with Teacher(material.teacher, [o.teacher for o in found], plain) as teacher:
+    with _teacher(student, material, found, plain) as teacher:
         theirs = teacher.teach(sample)
     own = forward.arrays(sample.feeds, [hint.name for hint in hints])
     fitting: list[Hint] = []

@@ -10,6 +10,9 @@ from onnxopt.distill.plan import Plan
 EVALUATIONS = 20
 _LEAST_STEPS = 20
 _HINTS_UNTIL = 0.5
+_LARGE_RATE = 2e-3
+_LARGE_ERROR = 0.5  # relative L2
+_LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ class Schedule:
     def evaluate_every(self) -> int:
         """Updates between evaluations."""
         return max(1, self.total // EVALUATIONS)
+
+
+def suitable_rate(error: float) -> float:
+    """A learning rate for a student with this error; two digits."""
+    share = min(1.0, max(_LEAST_SHARE, error / _LARGE_ERROR)) if error >= 0 else 1.0
+    return float(f"{_LARGE_RATE * share:.1e}")
 
 
 def make_schedule(plan: Plan, total: int) -> Schedule:

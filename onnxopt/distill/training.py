@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,13 @@ from onnxopt.distill.schedule import (
     Speed,
     affordable_steps,
     make_schedule,
+    suitable_rate,
 )
 from onnxopt.errors import LimitError
 from onnxopt.store import content_hash
 
 _TIMED = 4
+_WRITE_SECONDS = 60.0  # between checkpoints
 _LATE = 1.1  # of the time limit: then a run stops wherever its schedule is
 _BETTER = 1 - 1e-4
 
@@ -59,6 +61,7 @@ def distill(student: ir.Model, material: Material, plan: Plan) -> Outcome:
         stack.enter_context(_threads(material.threads))
         desk = prepare(student, material, parts, plan, stack)
         before = agreement(material.teacher, student, parts.held_out, material.threads)
+        plan = plan if plan.rate else replace(plan, rate=suitable_rate(before.error))
         run = _Run(desk, material, plan, _file(student, material, parts, plan), start)
         end = run.train()
         trial = student.clone()
@@ -98,6 +101,12 @@ class _Run:
         self.remarks: list[str] = list(desk.remarks)
         self._best = desk.learner.state()
         self._saved: dict[str, Any] | None = None
+        self._written = start
+
+    @property
+    def rate(self) -> float:
+        """The highest learning rate."""
+        return self._plan.rate
 
     @property
     def hints(self) -> tuple[str, ...]:
@@ -119,9 +128,8 @@ class _Run:
         schedule = make_schedule(self._plan, self.at.total)
         try:
             return self._loop(schedule)
-        except KeyboardInterrupt:
-            if self._path is not None and self._saved is not None:
-                checkpoint.write(self._path, self._saved)
+        except (KeyboardInterrupt, SystemExit):
+            self._write()
             raise
 
     def write_back(self, model: ir.Model) -> tuple[str, ...]:
@@ -259,6 +267,14 @@ class _Run:
             "seconds": self.elapsed,
             "history": list(at.history),
         }
+        if time.monotonic() - self._written > _WRITE_SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        """Put the last state that was kept on disk."""
+        if self._path is not None and self._saved is not None:
+            checkpoint.write(self._path, self._saved)
+            self._written = time.monotonic()
 
     def _resume(self) -> bool:
         found = None if self._path is None else checkpoint.read(self._path)
@@ -301,6 +317,7 @@ def _outcome(
         best=at.best_step,
         end=end,
         seconds=run.elapsed,
+        rate=run.rate,
         micro=at.micro,
         weights=names,
         hints=run.hints,

@@ -42,7 +42,8 @@ class Distill(Pass):
         minutes: Most time; by default 5 where no steps are given. What was done in the time is
             spelled out for a replay.
         stop: Leave the schedule after this many updates; 0 for never.
-        rate: Highest learning rate.
+        rate: Highest learning rate; 0 for one that suits the student's error: 0.002 from 0.5 on,
+            less in proportion below, 0.0001 at least.
         warmup: Share of the updates in which the rate rises.
         decay: Weight decay of matrices and kernels.
         batch: Samples an update.
@@ -63,10 +64,10 @@ class Distill(Pass):
     steps: int = 0
     minutes: float = 0.0
     stop: int = 0
-    rate: float = 1e-3
+    rate: float = 0.0
     warmup: float = 0.05
     decay: float = 0.01
-    batch: int = 32
+    batch: int = 16
     micro: int = 0
     temperature: float = 2.0
     hints: Literal["auto", "none"] | tuple[str, ...] = "auto"
@@ -109,7 +110,12 @@ class Distill(Pass):
         stop = outcome.steps if outcome.end == "time" else self.stop
         micro = outcome.micro if outcome.micro < min(self.micro or self.batch, self.batch) else 0
         return replace(
-            self, steps=outcome.planned, minutes=0.0, stop=stop, micro=micro or self.micro
+            self,
+            steps=outcome.planned,
+            minutes=0.0,
+            stop=stop,
+            rate=outcome.rate,
+            micro=micro or self.micro,
         )
 
     def _verdict(self, model: ir.Model, outcome: Outcome) -> Note:

@@ -31,6 +31,7 @@ def read(body: str, shape: str = "N,3", opset: int = 17) -> Objective:
         ("s = MatMul(x, w) n = ReduceL2<axes = [1]>(s) y = Div(s, n)", "embedding", "y"),
         ("s = MatMul(x, w) y = Relu(s)", "numbers", "y"),
         ("y = Mul(x, b)", "numbers", "y"),
+        ("y = Softmax(x)", "numbers", "y"),
     ],
 )
 def test_kinds(body: str, kind: str, tensor: str) -> None:
@@ -39,14 +40,14 @@ def test_kinds(body: str, kind: str, tensor: str) -> None:
 
 
 def test_the_axis_of_classes() -> None:
-    assert read("y = Softmax<axis = 1>(x)", "N,4,3").axis == 1
-    assert read("y = Softmax<axis = 2>(x)", "N,4,3").axis == -1
-    assert read("y = Softmax(x)", "N,4,3").axis == -1
+    assert read("s = Relu(x) y = Softmax<axis = 1>(s)", "N,4,3").axis == 1
+    assert read("s = Relu(x) y = Softmax<axis = 2>(s)", "N,4,3").axis == -1
+    assert read("s = Relu(x) y = Softmax(s)", "N,4,3").axis == -1
 
 
 def test_softmax_over_several_axes_is_plain_numbers() -> None:
-    assert read("y = Softmax<axis = 1>(x)", "N,4,3", opset=11).kind == "numbers"
-    assert read("y = Softmax<axis = 2>(x)", "N,4,3", opset=11).kind == "classes"
+    assert read("s = Relu(x) y = Softmax<axis = 1>(s)", "N,4,3", opset=11).kind == "numbers"
+    assert read("s = Relu(x) y = Softmax<axis = 2>(s)", "N,4,3", opset=11).kind == "classes"
 
 
 def test_models_that_end_differently_are_compared_as_numbers() -> None:

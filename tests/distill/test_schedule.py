@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from onnxopt.distill.plan import Plan
-from onnxopt.distill.schedule import Speed, affordable_steps, make_schedule
+from onnxopt.distill.schedule import Speed, affordable_steps, make_schedule, suitable_rate
 from onnxopt.errors import UsageError
 
 
@@ -23,6 +23,11 @@ def test_hints_fade_half_way() -> None:
     assert [schedule.hint_weight_at(step) for step in (0, 25, 50, 80)] == [2.0, 1.0, 0.0, 0.0]
 
 
+def test_the_rate_suits_the_error() -> None:
+    found = [suitable_rate(error) for error in (0.0, 0.01, 0.1, 0.5, 3.0, float("nan"))]
+    assert found == [1e-4, 1e-4, 4e-4, 2e-3, 2e-3, 2e-3]
+
+
 def test_updates_that_fit() -> None:
     speed = Speed(update=0.1, evaluation=1.0, lesson=0.01)
     assert affordable_steps(speed, 121 + 2.0, lessons=100, batch=10) == 10 + 1000
@@ -31,7 +36,7 @@ def test_updates_that_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"rate": 0.0}, {"steps": -1}, {"batch": 0}, {"warmup": 1.0}, {"temperature": 0.0}]
+    "wrong", [{"rate": -1.0}, {"steps": -1}, {"batch": 0}, {"warmup": 1.0}, {"temperature": 0.0}]
 )
 def test_plans_are_checked(wrong: dict[str, float]) -> None:
     (name,) = wrong

@@ -46,11 +46,12 @@ def test_zeros_may_be_freed() -> None:
     assert np.any(classroom.weights(student)["w2"][before["w2"] == 0])
 
 
-def test_equal_seeds_give_equal_bytes_and_others_do_not() -> None:
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_equal_seeds_give_equal_bytes_and_others_do_not(threads: int) -> None:
     made = []
     for seed in (0, 0, 1):
         student = classroom.with_zeros(classroom.teacher(), 0.7)
-        learn(student, seed=seed)
+        learn(student, Plan(steps=15, rate=5e-3, batch=16), seed=seed, threads=threads)
         made.append(store.serialize(student))
     assert made[0] == made[1] != made[2]
 

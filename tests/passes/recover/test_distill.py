@@ -16,7 +16,7 @@ from onnxopt.targets import load_target
 from onnxopt.transform import Context, Need
 from onnxopt_passes.recover.distill import Distill
 
-FAST = "steps=30, rate=0.005, batch=16, patience=0"
+FAST = "steps=30, rate=0.005, batch=12, patience=0"
 
 
 def context(**more: object) -> Context:
