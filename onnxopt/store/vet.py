@@ -102,7 +102,21 @@ def _vet_nodes(nodes: Iterable[onnx.NodeProto]) -> int:
         attributes = node.attribute
         if attributes:
             _vet_attributes(attributes, node.name or node.op_type)
+            _vet_parts(node)
     return count
+
+
+def _vet_parts(node: onnx.NodeProto) -> None:
+    """onnx's shape inference ends the process over a Split of fewer parts than outputs."""
+    if node.op_type != "Split":
+        return
+    for attribute in node.attribute:
+        if attribute.name == "num_outputs" and 0 < attribute.i < len(node.output):
+            raise ModelError(
+                f"{printable(node.name or 'a Split')!r} has {len(node.output)} outputs and "
+                f"num_outputs = {attribute.i}",
+                "one part for each output",
+            )
 
 
 def _vet_attributes(attributes: Iterable[onnx.AttributeProto], owner: str) -> None:

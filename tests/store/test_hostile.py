@@ -216,3 +216,12 @@ def test_messages_name_the_file(tmp_path: Any) -> None:
     path.write_bytes(SEED[:-5])
     with pytest.raises(ModelError, match=re.escape(str(path))):
         load(path)
+
+
+def test_a_split_that_ends_inference_is_refused() -> None:
+    """onnx's shape inference aborts the process over it."""
+    node = oh.make_node("Split", ["x"], ["a", "b"], num_outputs=1)
+    values = [oh.make_tensor_value_info(name, 1, [4]) for name in ("x", "a", "b")]
+    graph = oh.make_graph([node], "g", values[:1], values[1:])
+    with pytest.raises(ModelError, match="2 outputs and num_outputs = 1"):
+        load(oh.make_model(graph, opset_imports=[oh.make_opsetid("", 18)]))

@@ -45,8 +45,8 @@ class Specimen:
         if any(n.op_type in judging.RANDOM for body in bodies for n in mutating.nodes(body)):
             raise Unusable("random numbers")
         try:
-            onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
             self.model = store.load(proto)
+            onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
             self.proto = judging.proto_of(self.model)
             tried = feeds if feeds is not None else self._made_up()
             found = self._run_all(self.model, tried)
