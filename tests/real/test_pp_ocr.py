@@ -67,7 +67,12 @@ def test_mixed_precision_keeps_what_is_noisy_in_float(tmp_path: Path) -> None:
     )
     budget = Budget(max_error=0.1, accept_undecided=True)
     result = api.quantize(
-        source, tmp_path / "mixed.onnx", data=parts, budget=budget, options=OPTIONS
+        source,
+        tmp_path / "mixed.onnx",
+        data=parts,
+        recipe="quantize-mixed",
+        budget=budget,
+        options=OPTIONS,
     )
     assert result.verdict == "int8"
     assert result.comparison.fidelity is not None
