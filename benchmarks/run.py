@@ -11,6 +11,7 @@ PARTS = {
     "exact": "exact_rewrites.py",
     "int8": "int8.py",
     "memory": "memory.py",
+    "pruning": "pruning.py",
     "scaling": "scaling.py",
     "calibration-cost": "calibration_cost.py",
     "real-input": "real_input.py",

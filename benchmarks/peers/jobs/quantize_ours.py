@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnxopt import api, pipeline, store
-from onnxopt.api.quantizing import DEFAULT_QUANTIZE
+from onnxopt.api.crafting import with_goal
 from onnxopt.api.workbench import Workbench
 from onnxopt.data import Dataset, Sample, Split, in_memory
 from peers import arrays
@@ -25,8 +25,9 @@ def openvino(source: str, target: str, samples: str) -> None:
     """The same recipe for the OpenVINO provider, which need not be installed here."""
     options = api.RunOptions(target=OPENVINO_TARGET)
     bench = Workbench.open(source, _split(samples), options)
+    bench = with_goal(bench, api.Budget(max_error=math.inf))
     exact = pipeline.run(bench.model, bench.exact, bench.context)
-    found = pipeline.run(exact.model, bench.recipe(DEFAULT_QUANTIZE), bench.context)
+    found = pipeline.run(exact.model, bench.recipe(bench.target.lossy_recipe), bench.context)
     store.save(found.model, target)
 
 
