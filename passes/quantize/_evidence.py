@@ -77,7 +77,9 @@ def walk_layers(model: ir.Model, context: Context, amount: Amount) -> Iterator[E
     teacher = context.teacher
     if teacher is None:
         raise DataError("there is no original model to compare with")
-    found = list(find_layers(model, teacher))
+    scheme = context.target.int8 if context.target is not None else None
+    float_bias = scheme is not None and scheme.bias == "float"
+    found = list(find_layers(model, teacher, float_bias))
     yield from (one for one in found if isinstance(one, Note))
     layers = _in_order([one for one in found if isinstance(one, Layer)], teacher)
     if not any(layer.in_codes for layer in layers):

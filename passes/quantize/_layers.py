@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Layer:
         out_scale: What the twin's outputs are to be divided by, float64 [channels] or [].
         adder: The Add that gives a MatMul its bias; None where there is none.
         twin_row: What the twin's Add adds, float64 [channels] or []; zero where there is none.
+        float_bias: Whether the target wants biases in float beside weights in codes.
     """
 
     node: ir.Node
@@ -51,6 +52,7 @@ class Layer:
     out_scale: Array
     adder: ir.Node | None
     twin_row: Array
+    float_bias: bool = False
 
     @property
     def in_codes(self) -> bool:
@@ -189,7 +191,7 @@ class Layer:
     def _add_bias(self, bias: Array, editor: Editor) -> str | None:
         if self.node.op_type == "MatMul":
             return "it has no bias to correct"
-        if not self.in_codes:
+        if not self.in_codes or self.float_bias:
             value = editor.constant(self.node, f"{label(self.node)}/bias", bias.astype(np.float32))
             self.node.resize_inputs(_BIAS + 1)
             self.node.replace_input_with(_BIAS, value)
@@ -216,8 +218,16 @@ class Layer:
         return None
 
 
-def find_layers(model: ir.Model, teacher: ir.Model) -> Iterator[Layer | Note]:
-    """The layers of a quantized model in graph order, and notes on those without a twin."""
+def find_layers(
+    model: ir.Model, teacher: ir.Model, float_bias: bool = False
+) -> Iterator[Layer | Note]:
+    """The layers of a quantized model in graph order, and notes on those without a twin.
+
+    Args:
+        model: The quantized model.
+        teacher: The float one.
+        float_bias: Whether a bias that comes new stays in float.
+    """
     outputs = {out.name: node for node in teacher.graph for out in node.outputs if out.name}
     known = scaling.between(teacher, model)
     for node in model.graph:
@@ -229,7 +239,10 @@ def find_layers(model: ir.Model, teacher: ir.Model) -> Iterator[Layer | Note]:
             yield Note.refused(node, f"the original model does not make {name} the same way")
             continue
         found = _layer(node, twin, known)
-        yield found if isinstance(found, Layer) else Note.refused(node, found)
+        if isinstance(found, Layer):
+            yield replace(found, float_bias=float_bias)
+        else:
+            yield Note.refused(node, found)
 
 
 def _layer(node: ir.Node, twin: ir.Node, known: Mapping[str, scaling.ChannelScale]) -> Layer | str:

@@ -230,3 +230,13 @@ def test_a_layer_without_a_twin_is_left_alone(uneven: ir.Model) -> None:
     context = Context(calibration=data_of(uneven), teacher=uneven)
     notes = list(CorrectBias().rewrite(quantized, context))
     assert any("does not make" in note.reason for note in notes if note.kind == "refused")
+
+
+@pytest.mark.parametrize(("target", "in_codes"), [("x64-vnni", True), ("tensorrt", False)])
+def test_a_new_bias_is_of_the_targets_kind(uneven: ir.Model, target: str, in_codes: bool) -> None:
+    """``d`` has no bias; its mean error asks for one, in codes or in float."""
+    after = run(uneven, f"{STATIC} | refine-rounding", target=target)
+    (node,) = (n for n in after.graph if n.op_type == "Conv" and n.inputs[1].name == "v")
+    bias = node.inputs[2]
+    assert bias is not None
+    assert (bias.producer() is not None) == in_codes
