@@ -107,7 +107,7 @@ def _vet_nodes(nodes: Iterable[onnx.NodeProto]) -> int:
 
 
 def _vet_parts(node: onnx.NodeProto) -> None:
-    """onnx's shape inference ends the process over a Split of fewer parts than outputs."""
+    """Onnx's shape inference ends the process over a Split of fewer parts than outputs."""
     if node.op_type != "Split":
         return
     for attribute in node.attribute:

@@ -7,10 +7,12 @@ import pytest
 
 from onnxopt import store
 from onnxopt.data import synthesize
-from onnxopt.distill import to_torch
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.signature import signature_of
 from onnxopt_models.fetch import fetch
+
+torch = pytest.importorskip("torch")
+from onnxopt.distill import to_torch  # noqa: E402
 
 pytestmark = pytest.mark.real
 MODELS = {"captcha": {}, "chars2vec": {}, "orientation": {}, "pp-ocr-rec": {"x:2": 48}}
@@ -20,7 +22,6 @@ RELATIVE = 2e-4
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_real_model_computes_the_same_and_is_written_back_unchanged(name: str) -> None:
-    torch = pytest.importorskip("torch")
     model = store.load(fetch(name))
     bridge = to_torch(model)
     data = synthesize(signature_of(model), dims=MODELS[name], samples=1)
