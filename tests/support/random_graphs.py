@@ -71,7 +71,7 @@ class Builder:
         first = next(i for i in inputs if isinstance(i, Value)) if shape is None else None
         made = Value(name, tuple(shape) if first is None else first.shape)
         if self.flag(0.05):
-            self.values.append(made)
+            self.remember(made)
         if self.flag(0.02):
             self.exposed.append(made)
         return made
@@ -111,6 +111,11 @@ class Builder:
         """One number, as a scalar or with some axes."""
         value = self.rng.choice(choices or (2.0, 0.5, -1.5, 3.0, 1.0))
         return self.hold(np.full((1,) * self.rng.choice([0, 0, 1, 1]), value))
+
+    def remember(self, value: Value) -> None:
+        """Let patterns go on from a value, if only its first axis is open."""
+        if all(isinstance(size, int) for size in value.shape[1:]):
+            self.values.append(value)
 
     def pick(self, rank: int) -> Value | None:
         found = [value for value in self.values if value.rank == rank]

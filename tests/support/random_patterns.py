@@ -38,6 +38,4 @@ def grow(b: Builder) -> None:
     value = b.pick(rank)
     assert value is not None
     patterns = {2: ROWS, 3: SEQUENCES, 4: IMAGES}[rank]
-    made = b.rng.choice(patterns + ANY)(b, value)
-    if all(isinstance(size, int) for size in made.shape[1:]):  # what patterns can go on from
-        b.values.append(made)
+    b.remember(b.rng.choice(patterns + ANY)(b, value))
