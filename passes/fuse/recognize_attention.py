@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, attribute, is_op, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes._opset import too_old
 from onnxopt_passes.fuse._attention import Attention, read_attention
 from onnxopt_passes.fuse._heads import Heads, joined_heads, split_heads
 from onnxopt_passes.fuse._ramp import RUNNABLE
@@ -62,9 +63,7 @@ def _obstacle(found: Attention, version: int) -> str | None:
         return "whether the mask has a row for each query is unknown"
     if dtype not in RUNNABLE:
         return f"no runtime computes Attention in {dtype}"
-    if version < _FIRST_OPSET:
-        return f"Attention needs opset {_FIRST_OPSET}, this is {version}: raise-opset first"
-    return None
+    return too_old("Attention", _FIRST_OPSET, version)
 
 
 def _keys(found: Attention) -> tuple[ir.Node, tuple[int, ...]] | None:

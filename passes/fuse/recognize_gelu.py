@@ -10,6 +10,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes._opset import too_old
 from onnxopt_passes.fuse._gate import Activation, Gate, Replacement, rewrite_gates
 
 _FIRST_OPSET = 20
@@ -49,6 +50,5 @@ class RecognizeGelu(Pass):
         tanh = found.kind == "tanh"
         if self.domain == "microsoft":
             return Replacement("FastGelu" if tanh else "Gelu", {}, "com.microsoft")
-        if version < _FIRST_OPSET:
-            return f"Gelu needs opset {_FIRST_OPSET}, this is {version}: raise-opset first"
-        return Replacement("Gelu", {"approximate": "tanh"} if tanh else {})
+        written = Replacement("Gelu", {"approximate": "tanh"} if tanh else {})
+        return too_old("Gelu", _FIRST_OPSET, version) or written

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes._opset import too_old
 from onnxopt_passes.fuse._gate import Activation, Gate, Replacement, rewrite_gates
 
 _FIRST_OPSET = 18
@@ -30,6 +31,4 @@ class RecognizeMish(Pass):
 
 
 def _replacement(found: Activation, version: int) -> Replacement | str:
-    if version < _FIRST_OPSET:
-        return f"Mish needs opset {_FIRST_OPSET}, this is {version}: raise-opset first"
-    return Replacement("Mish", {})
+    return too_old("Mish", _FIRST_OPSET, version) or Replacement("Mish", {})

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, label
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes._opset import too_old
 from onnxopt_passes.fuse._normalization import Normalization, rewrite_normalizations
 from onnxopt_passes.fuse._parameter import parameter
 
@@ -40,9 +41,7 @@ def _obstacle(found: Normalization, version: int) -> str | None:
         return ""
     if found.sizes() is None:
         return "the sizes of the normalized axes are unknown"
-    if version < _FIRST_OPSET:
-        return f"RMSNormalization needs opset {_FIRST_OPSET}, this is {version}: raise-opset first"
-    return None
+    return too_old("RMSNormalization", _FIRST_OPSET, version)
 
 
 def _replace(editor: Editor, found: Normalization) -> Note:

@@ -9,6 +9,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes._opset import too_old
 from onnxopt_passes.fuse._gate import Activation, Gate, Replacement, rewrite_gates
 
 _FIRST_OPSET = 24
@@ -42,6 +43,5 @@ class RecognizeSilu(Pass):
     def _replacement(self, found: Activation, version: int) -> Replacement | str:
         if self.domain == "microsoft":
             return Replacement("QuickGelu", {"alpha": found.slope}, "com.microsoft")
-        if version < _FIRST_OPSET:
-            return f"Swish needs opset {_FIRST_OPSET}, this is {version}: raise-opset first"
-        return Replacement("Swish", {} if found.slope == 1.0 else {"alpha": found.slope})
+        written = Replacement("Swish", {} if found.slope == 1.0 else {"alpha": found.slope})
+        return too_old("Swish", _FIRST_OPSET, version) or written
