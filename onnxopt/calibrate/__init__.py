@@ -1,7 +1,7 @@
 """Calibration: what values a model's tensors take on a data set."""
 
 from onnxopt.calibrate.channels import ChannelStatistics
-from onnxopt.calibrate.collecting import collect, tensor_sizes
+from onnxopt.calibrate.collecting import collect, tapped_values, tensor_sizes
 from onnxopt.calibrate.detail import EVERYTHING, EXTREMA, Detail
 from onnxopt.calibrate.grids import Grid, expected_error
 from onnxopt.calibrate.histogram import Histogram
@@ -26,6 +26,7 @@ __all__ = [
     "detail_for",
     "expected_error",
     "merge",
+    "tapped_values",
     "tensor_sizes",
     "value_range",
 ]

@@ -8,7 +8,7 @@ away, and the optimised kernels are the ones whose values the integer kernels wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,7 @@ from onnxopt.runtime import Session, SessionConfig, open_session
 
 _STEP = "calibrate"
 _GROUP_ELEMENTS = 1 << 25  # tensors kept at once while a sample runs: 128 MB of float32, twice
+_TAPPED_ELEMENTS = 1 << 26  # nothing but sums is kept of them
 
 
 def collect(
@@ -102,6 +103,31 @@ def tensor_sizes(
         with open_session(with_sizes(model, plan.computed), config) as session:
             declared = tuple(int(size) for size in _run(session, sample).values())
     return {**sizes, **dict(zip(plan.computed, declared, strict=True))}
+
+
+def tapped_values(
+    model: ir.Model, tensors: Iterable[str], dataset: Dataset, *, threads: int = 1
+) -> Iterator[dict[str, Any]]:
+    """The values of inner tensors on each sample, for sums that ``Statistics`` does not hold.
+
+    Tensors come in groups that fit in memory, each group on every sample before the next; graph
+    inputs come first. Tensors that cannot be had are left out.
+
+    Raises:
+        DataError: There are no samples, or the first one does not fit the model.
+        ModelError: The model does not run.
+    """
+    plan = plan_taps(model, tensors)
+    names = plan.computed
+    sizes = tensor_sizes(model, names, dataset, threads=threads)
+    groups = group_by_size(names, [sizes[name] for name in names], _TAPPED_ELEMENTS)
+    for sample in dataset if plan.fed else ():
+        yield {name: sample.feeds[name] for name in plan.fed}
+    config = SessionConfig(threads=threads, spinning=False)
+    for group in groups:
+        with open_session(with_outputs(model, group), config) as session:
+            for sample in dataset:
+                yield session.run(sample.feeds)
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.calibrate import tensor_sizes
-from onnxopt.calibrate.tapping import group_by_size, plan_taps, with_outputs
+from onnxopt.calibrate import tapped_values
 from onnxopt.counting import LayerWeight
 from onnxopt.errors import DataError
 from onnxopt.graph import attribute, is_op
-from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.transform import Context, Note
 from onnxopt_passes.prune._weights import Prunable
 
 Vector = npt.NDArray[np.float64]
-_GROUP_ELEMENTS = 1 << 26
 _RECURRENCE = 2
 
 
@@ -40,17 +37,9 @@ def channel_strengths(
     readers = [reader for weight in weights for reader in weight.readers]
     read = [source for source in map(_source, readers) if source is not None]
     axes = {value.name or "": axis for value, axis in read}
-    plan = plan_taps(model, axes)
-    sizes = tensor_sizes(model, plan.computed, data, threads=context.threads)
-    groups = group_by_size(plan.computed, [sizes[name] for name in plan.computed], _GROUP_ELEMENTS)
     sums: dict[str, _Squares] = {}
-    for sample in data if plan.fed else ():
-        _take_in({name: sample.feeds[name] for name in plan.fed}, axes, sums)
-    config = SessionConfig(threads=context.threads, spinning=False)
-    for group in groups:
-        with open_session(with_outputs(model, group), config) as session:
-            for sample in data:
-                _take_in(session.run(sample.feeds), axes, sums)
+    for values in tapped_values(model, axes, data, threads=context.threads):
+        _take_in(values, axes, sums)
     return {name: found.root_mean() for name, found in sums.items() if found.fits}
 
 

@@ -9,13 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.calibrate import tensor_sizes
-from onnxopt.calibrate.tapping import group_by_size, plan_taps, with_outputs
+from onnxopt.calibrate import tapped_values
 from onnxopt.errors import DataError
-from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.transform import Context
-
-_GROUP_ELEMENTS = 1 << 26
 
 
 def channel_peaks(
@@ -31,18 +27,9 @@ def channel_peaks(
     data = context.calibration
     if data is None or not len(data):
         raise DataError("there is no calibration data", todo="give some with --data")
-    plan = plan_taps(model, axes)
-    names = plan.computed
-    sizes = tensor_sizes(model, names, data, threads=context.threads)
-    groups = group_by_size(names, [sizes[name] for name in names], _GROUP_ELEMENTS)
     peaks: dict[str, npt.NDArray[np.float64]] = {}
-    for sample in data if plan.fed else ():
-        _take_in({name: sample.feeds[name] for name in plan.fed}, axes, peaks)
-    config = SessionConfig(threads=context.threads, spinning=False)
-    for group in groups:
-        with open_session(with_outputs(model, group), config) as session:
-            for sample in data:
-                _take_in(session.run(sample.feeds), axes, peaks)
+    for values in tapped_values(model, axes, data, threads=context.threads):
+        _take_in(values, axes, peaks)
     return {name: found for name, found in peaks.items() if found.size}
 
 
