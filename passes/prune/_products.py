@@ -23,6 +23,7 @@ from onnxopt.graph import (
     use_count,
 )
 from onnxopt.transform import Note
+from onnxopt_passes._bias import bias_adder
 from onnxopt_passes._rows import spells_its_padding
 
 Array = npt.NDArray[Any]
@@ -174,7 +175,7 @@ def find_products(
         if is_constant(node.inputs[0]):
             continue
         reason = _why_not(node)
-        adder = _adder(node)
+        adder = bias_adder(node)
         if reason is not None:
             yield Note.refused(node, reason)
             continue
@@ -206,17 +207,6 @@ def _why_not(node: ir.Node) -> str | None:
         if bias is None:
             return "its bias is computed"
     return None if spells_its_padding(node) else "its padding follows from its output's size"
-
-
-def _adder(node: ir.Node) -> ir.Node | None:
-    """The Add that alone reads a MatMul and gives it a bias."""
-    if node.op_type != "MatMul":
-        return None
-    reader = only_consumer(node.outputs[0])
-    if reader is None or not is_op(reader, "Add"):
-        return None
-    row = constant(reader.inputs[1 if reader.inputs[0] is node.outputs[0] else 0])
-    return reader if row is not None and row.shape[-1:] == (row.size,) else None
 
 
 def _target(

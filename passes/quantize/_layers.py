@@ -17,10 +17,10 @@ from onnxopt.graph import (
     constant,
     is_op,
     label,
-    only_consumer,
     rewrite_constant,
 )
 from onnxopt.transform import Note
+from onnxopt_passes._bias import added_row, bias_adder
 from onnxopt_passes.quantize._units import output_axis
 
 Array = npt.NDArray[Any]
@@ -185,7 +185,7 @@ class Layer:
         if self.node.op_type == "MatMul":
             if self.adder is None:
                 return None
-            return _row(self.adder, self.node)
+            return added_row(self.adder, self.node)
         return self.node.inputs[_BIAS] if len(self.node.inputs) > _BIAS else None
 
     def _add_bias(self, bias: Array, editor: Editor) -> str | None:
@@ -266,8 +266,8 @@ def _layer(node: ir.Node, twin: ir.Node, known: Mapping[str, scaling.ChannelScal
         scaled = scaled / made.scale.reshape(shape)
     if source is not None:
         scaled = scaled * _spread_inputs(source.scale, scaled.shape, axis, group)
-    adder = _adder(node)
-    row = np.zeros(()) if adder is None else _row_of(_adder(twin), twin)
+    adder = bias_adder(node)
+    row = np.zeros(()) if adder is None else _row_of(bias_adder(twin), twin)
     found = Layer(node, twin, scaled, out_scale, adder, row)
     return found if found.has_plain_bias() else "its bias is not constant, or not one a channel"
 
@@ -311,23 +311,8 @@ def _zero_point(maker: ir.Node) -> Array:
     return np.zeros(()) if zero is None else zero.astype(np.float64)
 
 
-def _adder(node: ir.Node) -> ir.Node | None:
-    """The Add that alone reads a MatMul and gives it a bias."""
-    if node.op_type != "MatMul":
-        return None
-    reader = only_consumer(node.outputs[0])
-    if reader is None or not is_op(reader, "Add"):
-        return None
-    row = constant(_row(reader, node))
-    return reader if row is not None and row.shape[-1:] == (row.size,) else None
-
-
-def _row(adder: ir.Node, node: ir.Node) -> ir.Value | None:
-    return adder.inputs[1 if adder.inputs[0] is node.outputs[0] else 0]
-
-
 def _row_of(adder: ir.Node | None, node: ir.Node) -> Array:
-    array = None if adder is None else constant(_row(adder, node))
+    array = None if adder is None else constant(added_row(adder, node))
     return np.zeros(()) if array is None else array.astype(np.float64).reshape(-1)
 
 
