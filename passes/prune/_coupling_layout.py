@@ -277,8 +277,7 @@ def padding(walk: Walk, node: ir.Node) -> Sequence[Axes]:
         if (before, after) == (0, 0):
             continue
         dim = axes[axis]
-        known = isinstance(before, int) and isinstance(after, int)
-        if not known or not plain or before < 0 or after < 0:  # type: ignore[operator]
+        if not plain or not all(isinstance(n, int) and n >= 0 for n in (before, after)):
             freeze(dim, walk.why(node, "pads by what is computed or copied"))
         if normal(dim).size is None or not is_free(dim):
             axes[axis] = walk.position(node.outputs[0], axis)

@@ -57,8 +57,8 @@ def collect_inputs(
     samples = few_samples(model, context, _SAMPLES)
     walk, found = Walk(model, samples, session_config(context)), dict[str, Inputs]()
     sources = {node.inputs[0]: source_axis(node) for node in nodes if node.inputs[0] is not None}
-    places = {node: at for at, node in enumerate(model.graph)}
-    ordered = sorted(sources, key=lambda v: places.get(v.producer(), -1))  # type: ignore[arg-type]
+    places: dict[ir.Node | None, int] = {node: at for at, node in enumerate(model.graph)}
+    ordered = sorted(sources, key=lambda v: places.get(v.producer(), -1))
     for number, source in enumerate(ordered):
         context.progress("look at channels", number, len(ordered))
         generator, name = np.random.default_rng([context.seed, number]), source.name or ""

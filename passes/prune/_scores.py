@@ -6,14 +6,16 @@ the scores do. NaN has the greatest key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
-from onnxopt_passes.prune._activations import Vector, along
+from onnxopt.transform import Context, Note
+from onnxopt_passes.prune._activations import Vector, along, channel_strengths, with_known_inputs
 from onnxopt_passes.prune._weights import Array, Prunable
 
 Score = Literal["magnitude", "l1", "l2", "lamp", "activation"]
@@ -21,6 +23,21 @@ Floats = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.uint32]
 _HALF = 16
 _LOW = (1 << _HALF) - 1
+
+
+def scored(
+    model: ir.Model, weights: Sequence[Prunable], kind: Score, context: Context
+) -> Generator[Note, None, tuple[Sequence[Prunable], Scorer]]:
+    """The weights that can be scored so, and what scores them; notes on others.
+
+    Raises:
+        DataError: ``activation`` has no calibration data.
+    """
+    if kind != "activation":
+        return weights, Scorer(kind, {})
+    strengths = channel_strengths(model, weights, context)
+    known = yield from with_known_inputs(weights, strengths)
+    return known, Scorer(kind, strengths)
 
 
 @dataclass(frozen=True, eq=False)

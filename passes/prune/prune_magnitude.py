@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -14,9 +14,8 @@ from pydantic import Field
 from onnxopt.errors import RecipeError
 from onnxopt.exactness import Exactness
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.prune._activations import Vector, channel_strengths, with_known_inputs
 from onnxopt_passes.prune._notes import ADVICE, layer_note, on_all
-from onnxopt_passes.prune._scores import Keys, Scorer, least_keys
+from onnxopt_passes.prune._scores import Keys, Scorer, least_keys, scored
 from onnxopt_passes.prune._weights import PRUNABLE, Prunable, PrunableOp, find_prunable
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -71,12 +70,8 @@ class PruneMagnitude(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Zero the weights; one note a layer with what it holds now, and one on them all."""
-        weights = yield from find_prunable(model, self.op_types, self.skip)
-        strengths: Mapping[str, Vector] = {}
-        if self.score == "activation":
-            strengths = channel_strengths(model, weights, context)
-            weights = yield from with_known_inputs(weights, strengths)
-        scorer = Scorer(self.score, strengths)
+        found = yield from find_prunable(model, self.op_types, self.skip)
+        weights, scorer = yield from scored(model, found, self.score, context)
         changed = 0
         for weight, mask in zip(weights, self._masks(weights, scorer), strict=True):
             new = weight.clear(mask)

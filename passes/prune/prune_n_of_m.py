@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -14,9 +14,8 @@ from pydantic import Field
 from onnxopt.errors import RecipeError
 from onnxopt.exactness import Exactness
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.prune._activations import Vector, channel_strengths, with_known_inputs
 from onnxopt_passes.prune._notes import ADVICE, layer_note, on_all
-from onnxopt_passes.prune._scores import Scorer
+from onnxopt_passes.prune._scores import Scorer, scored
 from onnxopt_passes.prune._weights import PRUNABLE, Prunable, PrunableOp, find_prunable
 
 Kept = Annotated[int, Field(ge=1)]
@@ -58,12 +57,8 @@ class PruneNOfM(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Zero the least of each group; one note a layer, and one on them all."""
-        weights = yield from find_prunable(model, self.op_types, self.skip)
-        strengths: Mapping[str, Vector] = {}
-        if self.score == "activation":
-            strengths = channel_strengths(model, weights, context)
-            weights = yield from with_known_inputs(weights, strengths)
-        scorer = Scorer(self.score, strengths)
+        found = yield from find_prunable(model, self.op_types, self.skip)
+        weights, scorer = yield from scored(model, found, self.score, context)
         fitting, changed = [], 0
         for weight in weights:
             reason = self._obstacle(weight)
