@@ -44,9 +44,6 @@ def default_quantize(method: str = "auto") -> str:
     return INTEGERS.replace(mixed, f"{mixed}{option}")
 
 
-DEFAULT_QUANTIZE = default_quantize()
-
-
 def lossy_name(target: Target) -> LossyName:
     """What a target takes precision for: integers, or half precision where it has none."""
     return "float16" if target.int8 is None else "int8"

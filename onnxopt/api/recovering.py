@@ -117,16 +117,15 @@ def recover(
         ModelError: The models do not match, or the student cannot be trained.
         OnnxoptError: A model or the data cannot be used.
     """
-    own, original = store.load(student), store.load(teacher)
-    pairing = pair(original, own)
-    if not pairing.is_identity:
-        names = [f"{a} for {b}" for a, b in {**pairing.inputs, **pairing.outputs}.items() if a != b]
+    task = _Task.of(student, teacher, budget, options)
+    if not task.pairing.is_identity:
+        pairs = {**task.pairing.inputs, **task.pairing.outputs}
+        names = [f"{a} for {b}" for a, b in pairs.items() if a != b]
         raise ModelError(
             f"student and teacher have other names: {', '.join(names)}",
             "equal ones",
             "distill matches them by position",
         )
-    task = _Task(own, original, pairing, budget or Budget(), options or RunOptions())
     return task.run(output, data, training or {}, observer)
 
 
@@ -145,9 +144,7 @@ def distill(
 
     As ``recover``, but names of inputs and outputs that differ are matched by position.
     """
-    own, original = store.load(student), store.load(teacher)
-    pairing = pair(original, own)
-    task = _Task(own, original, pairing, budget or Budget(), options or RunOptions())
+    task = _Task.of(student, teacher, budget, options)
     return task.run(output, data, training or {}, observer)
 
 
@@ -160,6 +157,19 @@ class _Task:
     pairing: Pairing
     budget: Budget
     options: RunOptions
+
+    @classmethod
+    def of(
+        cls,
+        student: store.Source,
+        teacher: store.Source,
+        budget: Budget | None,
+        options: RunOptions | None,
+    ) -> _Task:
+        """Load both models and pair their inputs and outputs."""
+        own, original = store.load(student), store.load(teacher)
+        pairing = pair(original, own)
+        return cls(own, original, pairing, budget or Budget(), options or RunOptions())
 
     def run(
         self,

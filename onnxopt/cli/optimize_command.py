@@ -12,6 +12,7 @@ from onnxopt.cli.options import (
     check_output,
     keep_default_inputs_option,
     keep_inputs_option,
+    no_verify_option,
     output_option,
     run_options,
     set_option,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @keep_default_inputs_option
 @click.option("--measure", is_flag=True, help="Time original and result, keep the faster.")
 @click.option("--explain", is_flag=True, help="Say what each pass did and refused, and why.")
-@click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
+@no_verify_option
 @with_settings(*WRITES)
 @with_reading
 def command(

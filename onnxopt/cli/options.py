@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from onnxopt.errors import UsageError
+from onnxopt.errors import BudgetError, UsageError
 
 if TYPE_CHECKING:
-    from onnxopt.api.options import RunOptions
+    from onnxopt.api.options import Budget, RunOptions
     from onnxopt.api.specializing import Specialization
     from onnxopt.cli.settings import Settings
     from onnxopt.progress import Progress
@@ -53,6 +53,9 @@ keep_default_inputs_option: Decorator = click.option(
     is_flag=True,
     help="Let callers still feed inputs that have a default; those are neither folded nor fused.",
 )
+test_data_option: Decorator = click.option(
+    "--test-data", help="Other samples to compare on; --data then only calibrates."
+)
 metric_option: Decorator = click.option(
     "--metric", help="Task metric: top1, topk{k=5}, cer{…}, module:function."
 )
@@ -61,6 +64,12 @@ max_drop_option: Decorator = click.option(
 )
 max_error_option: Decorator = click.option(
     "--max-error", type=float, help="Most the mean relative L2 error may be."
+)
+accept_undecided_option: Decorator = click.option(
+    "--accept-undecided", is_flag=True, help="A mean inside the budget will do."
+)
+no_verify_option: Decorator = click.option(
+    "--no-verify", is_flag=True, help="Do not run original and result first."
 )
 
 
@@ -135,6 +144,28 @@ def parse_dims(dims: Sequence[str]) -> dict[str, int | tuple[int, ...]]:
             )
         sizes[name] = int(text) if len(given) == 1 else tuple(map(int, given))
     return sizes
+
+
+class Judged(Protocol):
+    """A result that is inside a budget or not."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it is."""
+
+    @property
+    def why(self) -> str:
+        """The reason in a sentence."""
+
+
+def require_fit(budget: Budget, output: Path, result: Judged, todo: str = "") -> None:
+    """Check that a budget that was stated is met by what was written.
+
+    Raises:
+        BudgetError: It is not.
+    """
+    if budget.is_stated and not result.fits:
+        raise BudgetError(f"{output} misses the budget: {result.why}", todo=todo)
 
 
 def parse_drop(text: str | None) -> float | None:

@@ -9,22 +9,26 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxopt.cli.options import (
+    accept_undecided_option,
     bake_dim_option,
     check_output,
     keep_inputs_option,
     max_drop_option,
     max_error_option,
     metric_option,
+    no_verify_option,
     output_option,
     parse_drop,
+    require_fit,
     run_options,
     set_option,
     specialization,
     target_option,
+    test_data_option,
 )
 from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
-from onnxopt.errors import BudgetError, UsageError
+from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
 )
 @click.option("--recipe", help="Pruning steps, recovery included, instead of --kind and --keep.")
 @click.option("--data", help="Samples to fit to and to compare on.")
-@click.option("--test-data", help="Other samples to compare on; --data then only calibrates.")
+@test_data_option
 @target_option
 @bake_dim_option
 @set_option
@@ -58,9 +62,9 @@ if TYPE_CHECKING:
 @metric_option
 @max_drop_option
 @max_error_option
-@click.option("--accept-undecided", is_flag=True, help="A mean inside the budget will do.")
+@accept_undecided_option
 @click.option("--measure", is_flag=True, help="Time the exact and the pruned model.")
-@click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
+@no_verify_option
 @with_settings(*WRITES)
 @with_reading
 def command(
@@ -122,11 +126,7 @@ def command(
         )
     _print(settings, result)
     settings.emit(result.to_json())
-    if budget.is_stated and not result.fits:
-        raise BudgetError(
-            f"{output} misses the budget: {result.why}",
-            todo="keep more, or recover: --recipe 'prune-… | distill'",
-        )
+    require_fit(budget, output, result, "keep more, or recover: --recipe 'prune-… | distill'")
 
 
 def _print(settings: Settings, result: PruneResult) -> None:

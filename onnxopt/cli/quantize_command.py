@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxopt.cli.options import (
+    accept_undecided_option,
     bake_dim_option,
     check_output,
     keep_default_inputs_option,
@@ -15,16 +16,19 @@ from onnxopt.cli.options import (
     max_drop_option,
     max_error_option,
     metric_option,
+    no_verify_option,
     output_option,
     parse_drop,
+    require_fit,
     run_options,
     set_option,
     specialization,
     target_option,
+    test_data_option,
 )
 from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
-from onnxopt.errors import BudgetError, UsageError
+from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxopt.api import QuantizeResult
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @output_option
 @click.option("--data", required=True, help="Samples to calibrate with and to compare on.")
-@click.option("--test-data", help="Other samples to compare on; --data then only calibrates.")
+@test_data_option
 @click.option(
     "--method",
     type=click.Choice(["auto", "minmax", "average", "percentile", "entropy", "mse"]),
@@ -50,14 +54,14 @@ if TYPE_CHECKING:
 @metric_option
 @max_drop_option
 @max_error_option
-@click.option("--accept-undecided", is_flag=True, help="A mean inside the budget will do.")
+@accept_undecided_option
 @click.option(
     "--int8-anyway", is_flag=True, help="Write int8 even where it misses the budget or is slower."
 )
 @click.option(
     "--measure/--no-measure", default=True, help="Time float and int8, keep the faster (default)."
 )
-@click.option("--no-verify", is_flag=True, help="Do not run original and result first.")
+@no_verify_option
 @with_settings(*WRITES)
 @with_reading
 def command(
@@ -120,10 +124,7 @@ def command(
         )
     _print(settings, result)
     settings.emit(result.to_json())
-    if budget.is_stated and not result.fits:
-        raise BudgetError(
-            f"{output} misses the budget: {result.why}", todo="leave out --int8-anyway"
-        )
+    require_fit(budget, output, result, "leave out --int8-anyway")
 
 
 def _print(settings: Settings, result: QuantizeResult) -> None:

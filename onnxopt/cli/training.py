@@ -15,11 +15,11 @@ from onnxopt.cli.options import (
     metric_option,
     output_option,
     parse_drop,
+    require_fit,
     run_options,
 )
 from onnxopt.cli.reading import with_reading
 from onnxopt.cli.settings import WRITES, Settings, with_settings
-from onnxopt.errors import BudgetError
 
 if TYPE_CHECKING:
     from onnxopt.api import RecoverResult
@@ -93,8 +93,7 @@ def _run(
         )
     _print(settings, result)
     settings.emit(result.to_json())
-    if budget.is_stated and not result.fits:
-        raise BudgetError(f"{output} misses the budget: {result.why}")
+    require_fit(budget, output, result)
 
 
 def _training(values: dict[str, Any]) -> dict[str, Any]:

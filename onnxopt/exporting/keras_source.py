@@ -17,14 +17,13 @@ from onnxopt.exporting.silence import silent
 from onnxopt.exporting.source import Converted, Outputs, Plan, SelfContained
 from onnxopt.exporting.tensorflow_values import (
     OPSET,
+    dims_of,
     exporter_name,
     framework_name,
     from_function,
     named,
 )
 from onnxopt.signature import TensorSpec
-
-ROWS = "N"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class KerasSource(SelfContained):
                 f"{self.origin} was never built", "a model with inputs", "call it on a sample once"
             )
         return tuple(
-            TensorSpec(str(value.name), str(value.dtype), _dims(str(value.name), value.shape))
+            TensorSpec(str(value.name), str(value.dtype), dims_of(str(value.name), value.shape))
             for value in self.model.inputs
         )
 
@@ -101,10 +100,3 @@ def open_keras(path: Path) -> KerasSource:
     with explained(f"{path.name} cannot be loaded", todo), silent():
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     return KerasSource(model, path.name, files_digest([path]))
-
-
-def _dims(name: str, shape: Any) -> tuple[int | str, ...]:
-    return tuple(
-        int(size) if size is not None else f"{name}_{axis}" if axis else ROWS
-        for axis, size in enumerate(shape)
-    )

@@ -15,6 +15,7 @@ from onnxopt.exporting.silence import silent
 from onnxopt.exporting.source import Converted, Outputs, Plan, SelfContained
 from onnxopt.exporting.tensorflow_values import (
     OPSET,
+    dims_of,
     exporter_name,
     framework_name,
     from_function,
@@ -22,7 +23,6 @@ from onnxopt.exporting.tensorflow_values import (
 )
 from onnxopt.signature import TensorSpec
 
-ROWS = "N"
 _SIGNATURES = ("serving_default", "serve")
 
 
@@ -100,7 +100,4 @@ def open_saved_model(path: Path) -> SavedModelSource:
 def _dims(name: str, shape: Any) -> tuple[int | str, ...]:
     if shape.rank is None:
         raise ModelError(f"input {name} has no known rank", "a signature with shapes")
-    return tuple(
-        int(size) if size is not None else f"{name}_{axis}" if axis else ROWS
-        for axis, size in enumerate(shape.as_list())
-    )
+    return dims_of(name, shape.as_list())

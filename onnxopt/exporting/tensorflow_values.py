@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from onnxopt.exporting.source import Converted, Outputs, Plan
 
 OPSET = 18
 """The newest that tf2onnx writes."""
+
+ROWS = "N"
+"""How the number of rows is called."""
 
 
 def exporter_name() -> str:
@@ -28,6 +32,14 @@ def framework_name() -> str:
     import tensorflow
 
     return f"tensorflow {tensorflow.__version__}"
+
+
+def dims_of(name: str, sizes: Sequence[int | None]) -> tuple[int | str, ...]:
+    """Dimensions of an input: the first without a size is the rows', others get own names."""
+    return tuple(
+        int(size) if size is not None else f"{name}_{axis}" if axis else ROWS
+        for axis, size in enumerate(sizes)
+    )
 
 
 def named(found: Any) -> Outputs:

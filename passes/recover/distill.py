@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -24,7 +24,7 @@ _ENDS = {
 
 
 @dataclass(frozen=True)
-class Distill(Pass):
+class Distill(Plan, Pass):
     """Minimise ``T² KL(softmax(t / T) ‖ softmax(s / T)) + |h_s - h_t|² / |h_t|²`` over the weights.
 
     ``t`` and ``s`` are the scores of the original and of this model on calibration data, ``h``
@@ -61,23 +61,6 @@ class Distill(Pass):
     exactness: ClassVar[Exactness] = Exactness.LOSSY
     needs: ClassVar[frozenset[Need]] = frozenset({Need.DATA, Need.TEACHER, Need.TORCH})
 
-    steps: int = 0
-    minutes: float = 0.0
-    stop: int = 0
-    rate: float = 0.0
-    warmup: float = 0.05
-    decay: float = 0.01
-    batch: int = 16
-    micro: int = 0
-    temperature: float = 2.0
-    hints: Literal["auto", "none"] | tuple[str, ...] = "auto"
-    hint_weight: float = 1.0
-    labels: float = 0.0
-    augment: Literal["none", "noise", "mixup"] = "none"
-    keep_zeros: bool = True
-    train_scales: bool = False
-    patience: int = 10
-
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Train the weights of a model."""
         from onnxopt.distill.training import distill
@@ -93,17 +76,12 @@ class Distill(Pass):
             threads=context.threads,
             progress=context.progress,
         )
-        outcome = distill(model, material, self.plan)
+        outcome = distill(model, material, self)
         for remark in outcome.remarks:
             yield Note.refused(model.graph.name or "model", remark)
         for name in outcome.weights:
             yield Note.applied(name, "trained")
         yield self._verdict(model, outcome)
-
-    @property
-    def plan(self) -> Plan:
-        """The options as training takes them."""
-        return Plan(**{field.name: getattr(self, field.name) for field in fields(Plan)})
 
     def replay(self, outcome: Outcome) -> Distill:
         """The step that does the same again, however long it takes."""

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from cli import run
 
-from onnxopt import store
-
 MODEL = """<ir_version: 8, opset_import: ["" : 17]>
 g (float[N,4] x) => (float[N,4] y) <float[4] one = {1, 1, 1, 1}, int64[1] big = {30000000}> {
   a = Identity(x)
@@ -18,13 +16,6 @@ g (float[N,4] x) => (float[N,4] y) <float[4] one = {1, 1, 1, 1}, int64[1] big = 
   least = ReduceMin <keepdims = 0> (far)
   y = Mul(c, least)
 }"""
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    store.save(store.from_text(MODEL), path)
-    return path
 
 
 def test_hits_and_refusals_by_reason(

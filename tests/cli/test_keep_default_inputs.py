@@ -21,13 +21,6 @@ g (float[2,3] x, float[3] scale) => (float[2,3] y)
 }"""
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    store.save(store.from_text(MODEL), path)
-    return path
-
-
 def _inputs(path: Path) -> list[str]:
     return [value.name or "" for value in store.load(path).graph.inputs]
 

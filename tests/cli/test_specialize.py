@@ -20,13 +20,6 @@ g (float[N,4] x, int64 sr) => (float[N,4] y) <int64 rate = {16000}> {
 }"""
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    path = tmp_path / "model.onnx"
-    store.save(store.from_text(MODEL), path)
-    return path
-
-
 def _inputs(path: Path) -> list[str]:
     return [f"{value.name}{value.shape}" for value in store.load(path).graph.inputs]
 

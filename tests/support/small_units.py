@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx_ir as ir
+from hypothesis import strategies as st
 
 from onnxopt import store
-from onnxopt.targets import Int8Scheme, load_target
+from onnxopt.targets import Int8Scheme, Target, load_target
 from onnxopt_passes.quantize._units import Unit, find_units
 
 TARGET = load_target("x64-vnni")
@@ -15,13 +18,26 @@ DEPTHWISE = "float[8,1,1,1] d = {" + ", ".join(["1"] * 8) + "}"
 OPS = ["Conv(a, w)", "Conv<group = 8>(a, d)", "Add(a, b)", "Tanh(a)", "HardSwish(a)", "Mul(a, b)"]
 
 
-def scheme() -> Int8Scheme:
+def scheme(target: Target = TARGET) -> Int8Scheme:
     """The target's integers."""
-    assert TARGET.int8 is not None
-    return TARGET.int8
+    assert target.int8 is not None
+    return target.int8
 
 
-def units_of(body: str) -> tuple[ir.Model, list[Unit]]:
+def units_of(body: str, target: Target = TARGET) -> tuple[ir.Model, list[Unit]]:
     """A model of one input, one output and two weights, and its units."""
     model = store.from_text(f"{HEAD} <{CONV}, {DEPTHWISE}> {{ {body} }}")
-    return model, [found for found in find_units(model, TARGET) if isinstance(found, Unit)]
+    return model, [found for found in find_units(model, target) if isinstance(found, Unit)]
+
+
+def drawn_body(data: st.DataObject, ops: Sequence[str]) -> tuple[list[str], str]:
+    """Tensor names, and up to six ops that read some of them, with an output after the last."""
+    count = data.draw(st.integers(1, 6))
+    names = ["x", *(f"t{i}" for i in range(count))]
+    lines = []
+    for i in range(count):
+        op = data.draw(st.sampled_from(ops))
+        a, b = (data.draw(st.sampled_from(names[: i + 1])) for _ in range(2))
+        call = op.replace("(a", f"({a}").replace(", b)", f", {b})")
+        lines.append(f"t{i} = {call}")
+    return names, " ".join([*lines, f"y = Neg(t{count - 1})"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from typing import Any
 
 
 def load(tool: str) -> None:
     """Import the tool, so that a later task is timed without that."""
-    _TOOLS[tool][0]()
+    importlib.import_module(_TOOLS[tool][0])
 
 
 def run(tool: str, source: str, target: str) -> None:
@@ -32,18 +33,10 @@ def count(path: str) -> dict[str, Any]:
     return {"nodes": ops.total(), "ops": dict(ops.most_common(8))}
 
 
-def _import_onnxslim() -> None:
-    import onnxslim  # noqa: F401
-
-
 def _onnxslim(source: str, target: str) -> None:
     import onnxslim
 
     onnxslim.slim(source, target)
-
-
-def _import_onnxsim() -> None:
-    import onnxsim  # noqa: F401
 
 
 def _onnxsim(source: str, target: str) -> None:
@@ -52,10 +45,6 @@ def _onnxsim(source: str, target: str) -> None:
 
     model, _ = onnxsim.simplify(source)
     onnx.save(model, target)
-
-
-def _import_onnxscript() -> None:
-    import onnxscript.optimizer  # noqa: F401
 
 
 def _onnxscript(source: str, target: str) -> None:
@@ -67,19 +56,11 @@ def _onnxscript(source: str, target: str) -> None:
     onnx_ir.save(model, target)
 
 
-def _import_onnxoptimizer() -> None:
-    import onnxoptimizer  # noqa: F401
-
-
 def _onnxoptimizer(source: str, target: str) -> None:
     import onnx
     import onnxoptimizer
 
     onnx.save(onnxoptimizer.optimize(onnx.load(source)), target)
-
-
-def _import_onnxruntime() -> None:
-    import onnxruntime  # noqa: F401
 
 
 def _onnxruntime(source: str, target: str, level: str) -> None:
@@ -99,10 +80,6 @@ def _ort_basic(source: str, target: str) -> None:
 
 def _ort_all(source: str, target: str) -> None:
     _onnxruntime(source, target, "ORT_ENABLE_ALL")
-
-
-def _import_ours() -> None:
-    from onnxopt import api  # noqa: F401
 
 
 def _ours(source: str, target: str, recipe: str | None, verify: bool = False) -> None:
@@ -128,14 +105,14 @@ def _verified(source: str, target: str) -> None:
 
 
 _TOOLS = {
-    "onnxslim": (_import_onnxslim, _onnxslim),
-    "onnxsim": (_import_onnxsim, _onnxsim),
-    "onnxscript": (_import_onnxscript, _onnxscript),
-    "onnxoptimizer": (_import_onnxoptimizer, _onnxoptimizer),
-    "ort-basic": (_import_onnxruntime, _ort_basic),
-    "ort-all": (_import_onnxruntime, _ort_all),
-    "clean": (_import_ours, _clean),
-    "exact": (_import_ours, _exact),
-    "target": (_import_ours, _target),
-    "target-verified": (_import_ours, _verified),
+    "onnxslim": ("onnxslim", _onnxslim),
+    "onnxsim": ("onnxsim", _onnxsim),
+    "onnxscript": ("onnxscript.optimizer", _onnxscript),
+    "onnxoptimizer": ("onnxoptimizer", _onnxoptimizer),
+    "ort-basic": ("onnxruntime", _ort_basic),
+    "ort-all": ("onnxruntime", _ort_all),
+    "clean": ("onnxopt.api", _clean),
+    "exact": ("onnxopt.api", _exact),
+    "target": ("onnxopt.api", _target),
+    "target-verified": ("onnxopt.api", _verified),
 }

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_units import OPS, TARGET, scheme, units_of
+from small_units import OPS, TARGET, drawn_body, scheme, units_of
 
 from onnxopt import store
 from onnxopt_passes.quantize._placement import gain_ns, place, saved_ns
@@ -45,15 +45,8 @@ def predicted_ns(
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_other_choice_is_faster(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 6))
-    names = ["x", *(f"t{i}" for i in range(count))]
-    lines = []
-    for i in range(count):
-        op = data.draw(st.sampled_from(OPS))
-        a, b = (data.draw(st.sampled_from(names[: i + 1])) for _ in range(2))
-        call = op.replace("(a", f"({a}").replace(", b)", f", {b})")
-        lines.append(f"t{i} = {call}")
-    model, units = units_of(" ".join([*lines, f"y = Neg(t{count - 1})"]))
+    names, body = drawn_body(data, OPS)
+    model, units = units_of(body)
     sizes = {name: float(data.draw(st.sampled_from([10, 2000, 50_000]))) for name in names}
     found = place(units, sizes, scheme())
     best = min(

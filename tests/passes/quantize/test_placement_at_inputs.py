@@ -6,35 +6,22 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_units import drawn_body, scheme, units_of
 
-from onnxopt import store
 from onnxopt.calibrate import Range
 from onnxopt.data import in_memory
-from onnxopt.targets import Int8Scheme, load_target
+from onnxopt.targets import load_target
 from onnxopt.transform import Context
 from onnxopt_passes.quantize._numbers import activation_encoding
 from onnxopt_passes.quantize._placement import gain_ns, place, saved_ns
-from onnxopt_passes.quantize._units import Unit, find_units
+from onnxopt_passes.quantize._units import Unit
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
 
 TARGET = load_target("x64-openvino-vnni")
-HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,4,4] x) => (float[1,8,4,4] y)'
-WEIGHT = "float[8,8,1,1] w = {" + ", ".join(["1"] * 64) + "}"
 OPS = ("Conv(a, w)", "Add(a, b)", "Relu(a)", "Mul(a, b)")
-
-
-def scheme() -> Int8Scheme:
-    assert TARGET.int8 is not None
-    return TARGET.int8
-
-
-def units_of(body: str) -> tuple[ir.Model, list[Unit]]:
-    model = store.from_text(f"{HEAD} <{WEIGHT}> {{ {body} }}")
-    return model, [found for found in find_units(model, TARGET) if isinstance(found, Unit)]
 
 
 def predicted_ns(
@@ -46,43 +33,37 @@ def predicted_ns(
     owners = {unit.node for unit in units}
     if any(u.partner in owners and u.partner not in nodes for u in chosen if u.partner):
         return float("inf")
-    conversions = sum(scheme().quantize.of(elements=sizes[v.name or ""]) for v in read)
+    conversions = sum(scheme(TARGET).quantize.of(elements=sizes[v.name or ""]) for v in read)
     return conversions - sum(gain_ns(unit, sizes) for unit in chosen)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_other_choice_is_faster(data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, 6))
-    names = ["x", *(f"t{i}" for i in range(count))]
-    lines = []
-    for i in range(count):
-        op = data.draw(st.sampled_from(OPS))
-        a, b = (data.draw(st.sampled_from(names[: i + 1])) for _ in range(2))
-        lines.append(f"t{i} = {op.replace('(a', f'({a}').replace(', b)', f', {b})')}")
-    _, units = units_of(" ".join([*lines, f"y = Neg(t{count - 1})"]))
+    names, body = drawn_body(data, OPS)
+    _, units = units_of(body, TARGET)
     sizes = {name: float(data.draw(st.sampled_from([10, 9000, 50_000]))) for name in names}
-    found = place(units, sizes, scheme())
+    found = place(units, sizes, scheme(TARGET))
     best = min(
         predicted_ns(units, frozenset(chosen), sizes)
         for size in range(len(units) + 1)
         for chosen in itertools.combinations(units, size)
     )
     assert predicted_ns(units, found, sizes) <= best + 1.0
-    assert saved_ns(units, found, sizes, scheme()) == pytest.approx(
+    assert saved_ns(units, found, sizes, scheme(TARGET)) == pytest.approx(
         -predicted_ns(units, found, sizes), abs=1e-6
     )
 
 
 def test_a_sum_needs_its_product_in_integers() -> None:
-    _, units = units_of("c = Conv(x, w) y = Add(c, x)")
+    _, units = units_of("c = Conv(x, w) y = Add(c, x)", TARGET)
     product, total = units
     assert total.partner is product.node
     assert [value.name for value in total.inputs] == ["x"]
 
 
 def test_a_residual_is_read_as_codes_and_by_others_as_it_is() -> None:
-    model, _ = units_of("r = Relu(x) c = Conv(r, w) a = Add(c, r) e = Exp(r) y = Mul(a, e)")
+    model, _ = units_of("r = Relu(x) c = Conv(r, w) a = Add(c, r) e = Exp(r) y = Mul(a, e)", TARGET)
     feeds = [{"x": np.random.default_rng(0).standard_normal((1, 8, 4, 4), np.float32)}]
     context = Context(target=TARGET, calibration=in_memory(feeds))
     list(QuantizeStatic(placement="all").rewrite(model, context))

@@ -232,14 +232,16 @@ def _fast(mode: _Mode, axes: list[_Axis], rank: int) -> Function | None:
     return None
 
 
-def _along(mode: _Mode, axis: _Axis) -> Function:
-    outside = mode.outside(axis)
+def _inside(mode: _Mode, axis: _Axis) -> Function:
     if mode.filter == "nearest":
         at = torch.from_numpy(mode.nearest(axis))
-        function: Function = lambda x: x.index_select(axis.axis, at)  # noqa: E731
-    else:
-        matrix = torch.from_numpy(mode.matrix(axis).T.copy())
-        function = lambda x: _product(x, matrix, axis.axis)  # noqa: E731
+        return lambda x: x.index_select(axis.axis, at)
+    matrix = torch.from_numpy(mode.matrix(axis).T.copy())
+    return lambda x: _product(x, matrix, axis.axis)
+
+
+def _along(mode: _Mode, axis: _Axis) -> Function:
+    outside, function = mode.outside(axis), _inside(mode, axis)
     if outside is None or not outside.any():
         return function
 
