@@ -196,14 +196,15 @@ def quantize(
     steps = bench.recipe(bench.target.lossy_recipe if recipe is None else recipe)
     lossy = lossy_part(bench, exact, steps, budget, observer)
     quantized, fits, why = lossy.result, lossy.fits, lossy.why
-    if not quantized.changed:
+    lossy_steps = not quantized.exactness.is_exact
+    if not lossy_steps:
         fits, why = False, _why_nothing(quantized)
     timing = None
-    if bench.options.measure and quantized.changed and (fits or budget.int8_anyway):
+    if bench.options.measure and lossy_steps and (fits or budget.int8_anyway):
         timing = time_both(bench, {_FLOAT: floated.model, name: quantized.model})
         if fits and not timing.ratios[0].is_faster:
             fits, why = False, _why_slow(timing)
-    int8 = quantized.changed and (fits or budget.int8_anyway)
+    int8 = lossy_steps and (fits or budget.int8_anyway)
     ships = quantized.model if int8 else floated.model
     saved = store.save(ships, Path(output)) if output is not None else None
     return QuantizeResult(

@@ -1,6 +1,6 @@
 """Devices as data: which provider, which integer scheme, which kernels exist and what they gain."""
 
-from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel
+from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel, blocked
 from onnxopt.targets.load import load_target, target_names
 from onnxopt.targets.predicates import (
     Predicate,
@@ -22,6 +22,7 @@ __all__ = [
     "SessionOptions",
     "Target",
     "Verdict",
+    "blocked",
     "load_target",
     "predicate",
     "predicate_words",

@@ -26,22 +26,47 @@ class Cost(BaseModel):
 
     Attributes:
         mac: Nanoseconds for each multiply-accumulate.
+        tap: Nanoseconds for each place of a Conv's window at each place of its output, whatever
+            the number of channels.
         weight: Nanoseconds for each element of the weight.
         element: Nanoseconds for each element of the output.
+        read: Nanoseconds for each element of the activations that are read.
+        spill: Nanoseconds for each element of those that no longer fit the cache as floats.
         node: Nanoseconds for each run of the op, whatever its size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mac: float = 0.0
+    tap: float = 0.0
     weight: float = 0.0
     element: float = 0.0
+    read: float = 0.0
+    spill: float = 0.0
     node: float = 0.0
 
-    def of(self, *, elements: float, macs: float = 0.0, weights: float = 0.0) -> float:
+    def of(
+        self,
+        *,
+        elements: float,
+        macs: float = 0.0,
+        taps: float = 0.0,
+        weights: float = 0.0,
+        reads: float = 0.0,
+        spilled: float = 0.0,
+    ) -> float:
         """Nanoseconds for an op of this size."""
-        products = self.mac * macs + self.weight * weights
-        return products + self.element * elements + self.node
+        products = self.mac * macs + self.tap * taps + self.weight * weights
+        moved = self.element * elements + self.read * reads + self.spill * spilled
+        return products + moved + self.node
+
+
+def blocked(channels: int, block: int) -> int:
+    """What a number of channels is rounded up to by a kernel that computes blocks of them.
+
+    Fewer than one block, as of a picture, have kernels of their own.
+    """
+    return -(-channels // block) * block if channels >= block else channels
 
 
 class Kernel(BaseModel):
@@ -65,6 +90,8 @@ class Kernel(BaseModel):
             runtime itself joins the kernel with the QuantizeLinear of a later reader.
         absorbs: Ops right after it that cost nothing when its output is quantized after them.
         gain: Time of the float kernel less time of the integer one; negative where float is faster.
+        block: The float kernel computes channels in multiples of it: 17 of them take as long as 32
+            with 16.
         since: The runtime version with which the row was tried.
     """
 
@@ -82,6 +109,7 @@ class Kernel(BaseModel):
     output: Literal["codes", "float"] = "codes"
     absorbs: tuple[str, ...] = ()
     gain: Cost = Cost()
+    block: int = Field(default=1, ge=1)
     since: str = Field(default="1.31", pattern=r"^\d+\.\d+$")
 
     @property

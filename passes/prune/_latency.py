@@ -11,7 +11,7 @@ import onnx_ir as ir
 from onnxopt.calibrate import tensor_sizes
 from onnxopt.errors import DataError, UsageError
 from onnxopt.graph import constant_tensor, is_constant, is_op
-from onnxopt.targets import FloatKernel, Target
+from onnxopt.targets import FloatKernel, Target, blocked
 from onnxopt.transform import Context
 from onnxopt_passes.prune._coupling import Group, Member
 
@@ -51,7 +51,7 @@ class _Job:
     def nanoseconds(self, removed: Removed) -> float:
         outputs, inputs = self.outputs.left(removed), self.inputs.left(removed)
         share = outputs / self.outputs.size
-        blocks = _blocked(outputs, self.row.block) * _blocked(inputs, self.row.block)
+        blocks = blocked(outputs, self.row.block) * blocked(inputs, self.row.block)
         whole = self.outputs.size * self.inputs.size
         return self.row.cost.of(
             elements=self.elements * share,
@@ -175,11 +175,6 @@ def sizes_of(model: ir.Model, context: Context) -> dict[str, int]:
     names = [value.name for value in model.graph.inputs if value.name]
     names += [out.name for node in model.graph for out in node.outputs if out.name]
     return tensor_sizes(model, names, data.take([0]))
-
-
-def _blocked(count: int, block: int) -> int:
-    """What a number of channels is rounded up to, where there are more than a few."""
-    return -(-count // block) * block if count >= block else count
 
 
 def _tensor_shares(groups: Sequence[Group]) -> dict[str, tuple[int, int, _Shares]]:

@@ -20,8 +20,8 @@ from onnxopt_passes._trial import (
 )
 from onnxopt_passes.quantize import _noise_cache
 from onnxopt_passes.quantize._bench import Bench
+from onnxopt_passes.quantize._gains import gain_ns, macs
 from onnxopt_passes.quantize._noise import Noise
-from onnxopt_passes.quantize._placement import gain_ns, macs
 from onnxopt_passes.quantize._ranges import ranges_of
 from onnxopt_passes.quantize._search import MOST_STEPS, MOST_TRIALS, Field, Placement, Tried, search
 from onnxopt_passes.quantize._selection import Wanted, candidates
@@ -115,7 +115,7 @@ class Mixing:
             if unit in best.chosen or unit.weight is None:
                 continue
             figures = self._figures(unit)
-            gain_us = gain_ns(unit, self._field.sizes) / 1000
+            gain_us = gain_ns(unit, self._field.sizes, self._scheme) / 1000
             if gain_us <= 0:
                 reason = f"its float kernel is {-gain_us:.2g} us a sample faster"
             elif figures:
@@ -133,7 +133,7 @@ class Mixing:
     def _figures(self, unit: Unit) -> dict[str, float | str]:
         if self._noise == Noise():
             return {}
-        gain_us = gain_ns(unit, self._field.sizes) / 1000
+        gain_us = gain_ns(unit, self._field.sizes, self._scheme) / 1000
         return {"error": self._noise.around(unit) ** 0.5, "gain_us": gain_us}
 
     def _attempt(self, chosen: Placement, refined: bool = True) -> Tried:

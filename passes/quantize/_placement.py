@@ -7,53 +7,27 @@ the tensors' sizes on the first sample, so the same model, data and target give 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import onnx_ir as ir
 
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._cut import UNLIMITED, CutGraph
+from onnxopt_passes.quantize._gains import Sizes, gain_ns
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._units import (
     Unit,
-    output_axis,
     owners_of,
     readers_of,
     values_of,
-    weight_dims,
 )
 
 _MOST_PENALTY_NS = 1e12
-
-Sizes = Mapping[str, float]
-"""Number of elements by tensor name."""
 
 
 def tensor_names(units: Iterable[Unit]) -> tuple[str, ...]:
     """The names of all activations that units read or write, in graph order."""
     return tuple(value.name or "" for value in values_of(units))
-
-
-def macs(unit: Unit, sizes: Sizes) -> float:
-    """Multiply-accumulates of a unit on one sample; 0 where it has no weight."""
-    dims = weight_dims(unit)
-    products = math.prod(dims) / dims[output_axis(unit.node)] if dims and all(dims) else 0.0
-    return _elements(unit, sizes) * products
-
-
-def gain_ns(unit: Unit, sizes: Sizes) -> float:
-    """Nanoseconds that a unit saves by integers when its neighbours have them too."""
-    dims = weight_dims(unit)
-    return unit.kernel.gain.of(
-        elements=_elements(unit, sizes),
-        macs=macs(unit, sizes),
-        weights=math.prod(dims) if dims else 0,
-    )
-
-
-def _elements(unit: Unit, sizes: Sizes) -> float:
-    return sum(sizes.get(out.name or "", 0.0) for out in unit.outputs)
 
 
 def place(
@@ -91,7 +65,7 @@ def saved_ns(
 ) -> float:
     """Nanoseconds that a choice saves: its gains, less its conversions."""
     owners = owners_of(units)
-    saved = sum(gain_ns(unit, sizes) for unit in chosen)
+    saved = sum(gain_ns(unit, sizes, scheme) for unit in chosen)
     for value in values_of(units):
         producer = value.producer()
         owner = owners.get(producer) if producer is not None else None
@@ -121,7 +95,7 @@ class _Chooser:
 
     def add_gain(self, unit: Unit) -> None:
         """Charge the slower of the two kinds."""
-        gain = gain_ns(unit, self._sizes)
+        gain = gain_ns(unit, self._sizes, self._scheme)
         if gain > 0:
             self._cut.add_edge(self._cut.source, self._places[unit], _picoseconds(gain))
         else:

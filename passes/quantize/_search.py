@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._trial import Outcome
+from onnxopt_passes.quantize._gains import Sizes
 from onnxopt_passes.quantize._noise import Noise
-from onnxopt_passes.quantize._placement import Sizes, place, saved_ns
+from onnxopt_passes.quantize._placement import place, saved_ns
 from onnxopt_passes.quantize._units import Unit
 
 MOST_TRIALS = 10

@@ -14,7 +14,8 @@ from onnxopt.transform import Context, Note
 from onnxopt_passes.fuse.recognize_hard_swish import RecognizeHardSwish
 from onnxopt_passes.quantize._calibrated import output_rank
 from onnxopt_passes.quantize._float_outputs import leaves_float
-from onnxopt_passes.quantize._placement import Sizes, tensor_names
+from onnxopt_passes.quantize._gains import Sizes
+from onnxopt_passes.quantize._placement import tensor_names
 from onnxopt_passes.quantize._rewriting import Rewriter
 from onnxopt_passes.quantize._selection import gaps
 from onnxopt_passes.quantize._units import Unit

@@ -13,7 +13,8 @@ from onnxopt.graph import opset
 from onnxopt.targets import Int8Scheme, Target
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes.quantize._calibrated import calibrated_values, fitting
-from onnxopt_passes.quantize._placement import Sizes, gain_ns, place, tensor_names
+from onnxopt_passes.quantize._gains import Sizes, gain_ns
+from onnxopt_passes.quantize._placement import place, tensor_names
 from onnxopt_passes.quantize._ranges import Method, ranges_of
 from onnxopt_passes.quantize._selection import Names, Wanted, candidates
 from onnxopt_passes.quantize._static import (
@@ -132,7 +133,7 @@ def _paying(
     """The units that make the model fastest in integers; notes on other products."""
     paying = place(units, sizes, scheme)
     for unit in units:
-        gain_us = gain_ns(unit, sizes) / 1000
+        gain_us = gain_ns(unit, sizes, scheme) / 1000
         if unit in paying or unit.weight is None:
             continue
         reason = f"its float kernel is {-gain_us:.2g} us a sample faster"

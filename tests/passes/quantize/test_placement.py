@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_units import OPS, TARGET, drawn_body, scheme, units_of
 
 from onnxopt import store
-from onnxopt_passes.quantize._placement import gain_ns, place, saved_ns
+from onnxopt_passes.quantize._gains import gain_ns
+from onnxopt_passes.quantize._placement import place, saved_ns
 from onnxopt_passes.quantize._units import Unit, find_units
 
 
@@ -21,7 +22,7 @@ def predicted_ns(
 ) -> float:
     """What a choice costs, straight from the definition: less the gains, plus the conversions."""
     owner = {node: unit for unit in units for node in (unit.node, unit.absorbed) if node}
-    total = -sum(gain_ns(unit, sizes) for unit in chosen)
+    total = -sum(gain_ns(unit, sizes, scheme()) for unit in chosen)
     values = [*model.graph.inputs, *(out for node in model.graph for out in node.outputs)]
     for value in values:  # no op in these models is absorbed by another
         producer = value.producer()

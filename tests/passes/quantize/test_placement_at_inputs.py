@@ -15,8 +15,9 @@ from onnxopt.calibrate import Range
 from onnxopt.data import in_memory
 from onnxopt.targets import load_target
 from onnxopt.transform import Context
+from onnxopt_passes.quantize._gains import gain_ns
 from onnxopt_passes.quantize._numbers import activation_encoding
-from onnxopt_passes.quantize._placement import gain_ns, place, saved_ns
+from onnxopt_passes.quantize._placement import place, saved_ns
 from onnxopt_passes.quantize._units import Unit
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
 
@@ -34,7 +35,7 @@ def predicted_ns(
     if any(u.partner in owners and u.partner not in nodes for u in chosen if u.partner):
         return float("inf")
     conversions = sum(scheme(TARGET).quantize.of(elements=sizes[v.name or ""]) for v in read)
-    return conversions - sum(gain_ns(unit, sizes) for unit in chosen)
+    return conversions - sum(gain_ns(unit, sizes, scheme(TARGET)) for unit in chosen)
 
 
 @settings(max_examples=60, deadline=None)
