@@ -13,11 +13,13 @@ from types import MappingProxyType
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.graph import AttributeValue, Editor, attribute, constant_tensor, label
+from onnxopt.graph import AttributeValue, Editor, attribute, constant_tensor, is_op, label
 from onnxopt.transform import Note
 from onnxopt_passes.quantize._undo_numbers import constant_of, numbers_of
 
 _CLIP_INPUTS_SINCE = 11
+_PAD_VALUE = 2
+_FLOAT_BIAS = 6
 _LIMITS = {ir.DataType.UINT8: (0, 255), ir.DataType.INT8: (-128, 127),
            ir.DataType.UINT16: (0, 65535), ir.DataType.INT16: (-32768, 32767),
            ir.DataType.UINT4: (0, 15), ir.DataType.INT4: (-8, 7)}  # fmt: skip
@@ -71,6 +73,10 @@ class CodeUndoer:
             self._quantize(node)
         elif node.op_type in _MOVES and node.domain == "":
             self._move(node)
+        elif is_op(node, "Pad"):
+            self._pad(node)
+        elif node.op_type == "MatMulIntegerToFloat" and node.inputs[0] not in self._twins:
+            return None  # of codes made as it runs
         else:
             rule = OPERATORS.get(node.op_type) if node.domain in _DOMAINS else None
             return self._operator(node, rule) if rule is not None else None
@@ -102,6 +108,15 @@ class CodeUndoer:
             return made
         found = self.twin(node.inputs[at], node, at)
         return None if found is None else found.real
+
+    def read(self, node: ir.Node, scale_at: int) -> ir.Value | None:
+        """Codes at position 0 as a float value, where scales and zero points come in pairs."""
+        value = node.inputs[0]
+        known = None if value is None else self._twins.get(value)
+        scale, zero = constant_of(node, scale_at), constant_of(node, scale_at + 2)
+        if known is None or scale is None or scale.size != 1 or (zero is not None and zero.ndim):
+            return None
+        return self._reread(node, known, float(scale.reshape(())), float(zero or 0)).real
 
     def insert(
         self,
@@ -165,6 +180,18 @@ class CodeUndoer:
             if old.dtype == found.codes or at == 0 or node.op_type == "Split":
                 self._twins[old] = Twin(new, found.scale, found.zero_point, found.codes)
         self._graph.insert_before(node, made)
+
+    def _pad(self, node: ir.Node) -> None:
+        found = self._twins.get(node.inputs[0]) if node.inputs and node.inputs[0] else None
+        code = constant_of(node, _PAD_VALUE)
+        given = node.inputs[_PAD_VALUE] if len(node.inputs) > _PAD_VALUE else None
+        if found is None or (given is not None and code is None):
+            return
+        number = (float(0 if code is None else code.reshape(())) - found.zero_point) * found.scale
+        inputs = [found.real, node.inputs[1], self._scalar(node, "value", number)]
+        inputs += node.inputs[_PAD_VALUE + 1 :]
+        made = self.insert(node, "Pad", inputs, node.attributes)
+        self._twins[node.outputs[0]] = Twin(made, found.scale, found.zero_point, found.codes)
 
     def _operator(self, node: ir.Node, rule: Operator) -> Note | None:
         made = rule.make(self, node)
@@ -266,6 +293,19 @@ def _matmul(undo: CodeUndoer, node: ir.Node) -> ir.Value | None:
     return None if a is None or b is None else undo.insert(node, "MatMul", [a, b])
 
 
+def _integer_to_float(undo: CodeUndoer, node: ir.Node) -> ir.Value | None:
+    codes, scale, zero = (constant_of(node, at) for at in (1, 3, 5))
+    x = undo.read(node, 2)
+    if x is None or codes is None or scale is None:
+        return None
+    weight = undo.editor.constant(
+        node, f"{label(node)}/weight", numbers_of(codes, scale, zero, codes.ndim - 1)
+    )
+    made = undo.insert(node, "MatMul", [x, weight])
+    bias = node.inputs[_FLOAT_BIAS] if len(node.inputs) > _FLOAT_BIAS else None
+    return made if bias is None else undo.insert(node, "Add", [made, bias])
+
+
 def _gemm(undo: CodeUndoer, node: ir.Node) -> ir.Value | None:
     is_wide = bool(attribute(node, "transB", 0))
     inputs = [undo.operand(node, 0), undo.operand(node, 3, 0 if is_wide else 1)]
@@ -305,6 +345,7 @@ def _concat(undo: CodeUndoer, node: ir.Node) -> ir.Value | None:
 
 OPERATORS: Mapping[str, Operator] = MappingProxyType(
     {
+        "MatMulIntegerToFloat": Operator(_integer_to_float, _FLOAT_BIAS + 1, is_optional=True),
         "QGemm": Operator(_gemm, 7, is_optional=True),
         "QLinearAdd": Operator(_binary("Add"), 6),
         "QLinearAveragePool": Operator(_unary("AveragePool"), 3),

@@ -137,6 +137,8 @@ def _dynamic_matmul(editor: Editor, node: ir.Node) -> Note | None:
 
 
 def _integer_to_float(editor: Editor, node: ir.Node) -> Note | None:
+    if _made_by(node.inputs[0], "QuantizeLinear") is not None:
+        return None  # of codes with a scale of their own: undone with them
     source = _quantized_source(node.inputs[0])
     codes, scale, zero = (constant_of(node, at) for at in (1, 3, 5))
     if source is None or codes is None or scale is None:
