@@ -147,11 +147,7 @@ def _make_steps(name: str, options: Mapping[str, Any], allow_foreign: bool) -> t
         if options:
             raise RecipeError(f"preset {name!r} takes no options", todo="write its passes out")
         return Recipe.parse(PRESETS[name]).steps
-    known = registry.passes()
-    if name not in known:
-        hint = registry.suggestion(name, {**known, **PRESETS})
-        raise RecipeError(f"unknown pass {name!r}", todo=hint)
-    return (known[name].from_options(options),)
+    return (registry.find(name).from_options(options),)
 
 
 def _from_table(row: Mapping[str, Any], allow_foreign: bool) -> tuple[Step, ...]:

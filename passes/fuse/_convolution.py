@@ -19,7 +19,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, attribute, constant, is_constant, is_op, label, rewrite_constant
+from onnxopt.graph import (
+    Editor,
+    attribute,
+    constant,
+    is_constant,
+    is_op,
+    label,
+    rewrite_constant,
+    use_count,
+)
 from onnxopt_passes.fuse._affine import FLOATS, OVERRIDABLE, Affine, Vector
 from onnxopt_passes.fuse._shape import Layout
 
@@ -212,7 +221,7 @@ def _put(
     editor: Editor, node: ir.Node, index: int, array: npt.NDArray[np.generic], suffix: str
 ) -> None:
     old = node.inputs[index]
-    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+    if old is not None and use_count(old) == 1 and not old.is_graph_output():
         rewrite_constant(old, array)
         return
     new = editor.constant(node, f"{label(node)}/{suffix}", array)
