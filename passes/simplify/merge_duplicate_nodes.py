@@ -61,7 +61,7 @@ class _Merger:
                 continue
             first = self._first(node, version, seen)
             if first is not node:
-                yield self._replace(node, first)
+                yield self._replace(node, first, version)
 
     def _first(self, node: ir.Node, version: int, seen: ChainMap[Hashable, ir.Node]) -> ir.Node:
         """The first node that computes the same: this one, where it is new."""
@@ -75,12 +75,14 @@ class _Merger:
         seen[key] = node
         return seen.setdefault((key, axes), node)
 
-    def _replace(self, node: ir.Node, first: ir.Node) -> Note:
+    def _replace(self, node: ir.Node, first: ir.Node, version: int) -> Note:
         makes_output = any(out.is_graph_output() for out in node.outputs)
         if makes_output and node.op_type in _FREE:
             return Note.refused(node, f"equals {edit.label(first)}, but makes an output of its own")
         if makes_output and node.graph is not first.graph:
             return Note.refused(node, "makes an output of a subgraph, its twin stands outside")
+        if makes_output and not version:
+            return Note.refused(node, "makes an output of its own, and there is no Identity here")
         for old, new in zip(node.outputs, first.outputs, strict=True):
             if old.name and not self._editor.bypass(old, new):
                 copy = self._editor.insert_before(node, "Identity", [new], f"{old.name}/same")
