@@ -15,7 +15,6 @@ import onnx_ir as ir
 from onnxopt import literal
 from onnxopt.data.function import import_object
 from onnxopt.errors import DataError, RecipeError, UsageError
-from onnxopt.presets import PRESETS
 from onnxopt.transform import Context, Note, Pass
 
 GROUP = "onnxopt.passes"
@@ -51,13 +50,19 @@ def find(name: str) -> type[Pass]:
     Raises:
         RecipeError: No installed pass has this name.
     """
-    quick = _find_builtin(name)
+    quick = find_builtin(name)
     if quick is not None:
         return quick
     known = passes()
     if name not in known:
-        raise RecipeError(f"unknown pass {name!r}", todo=suggestion(name, {**known, **PRESETS}))
+        raise RecipeError(f"unknown pass {name!r}", todo=suggestion(name, known))
     return known[name]
+
+
+def find_builtin(name: str) -> type[Pass] | None:
+    """A built-in pass without importing the others, where there are no plug-ins to clash with."""
+    find = _finder()
+    return None if find is None else find(name)
 
 
 def suggestion(name: str, known: Mapping[str, object]) -> str:
@@ -158,12 +163,6 @@ def _apply_foreign(thing: Any, model: ir.Model) -> int:
         f"foreign step is a {type(thing).__name__}",
         wanted="an onnx_ir pass or an onnxscript rewrite rule (set)",
     )
-
-
-def _find_builtin(name: str) -> type[Pass] | None:
-    """A built-in pass without importing all others, where there are no plug-ins to clash with."""
-    find = _finder()
-    return None if find is None else find(name)
 
 
 @functools.cache

@@ -88,7 +88,8 @@ class Outline:
         if field is None and kind not in (_A.TENSOR, _A.GRAPH, _A.GRAPHS):
             ir.serde.serialize_attribute_into(proto, from_=attr)
             return
-        proto.name, proto.type = attr.name, int(kind)
+        proto.name = attr.name
+        proto.type = kind.value  # type: ignore[assignment]
         if field in ("i", "f"):
             setattr(proto, field, attr.value)
         elif field is not None:

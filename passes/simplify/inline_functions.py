@@ -73,17 +73,12 @@ def _obstacle(model: ir.Model, function: ir.Function) -> str:
         own = model.opset_imports.get(domain, version)
         if own == version:
             continue
-        ops = {node.op_type for node in _nodes(function) if node.domain == domain}
+        ops = {node.op_type for node in function.all_nodes() if node.domain == domain}
         changed = sorted(op for op in ops if not _means_the_same(op, domain, version, own))
         if changed:
             shown = domain or "ai.onnx"
             return f"needs opset {version} of {shown} for {changed[0]}, the model has {own}"
     return ""
-
-
-def _nodes(function: ir.Function) -> Iterable[ir.Node]:
-    nodes: Iterable[ir.Node] = function.all_nodes()
-    return nodes
 
 
 def _means_the_same(op_type: str, domain: str, one: int, other: int) -> bool:
@@ -110,12 +105,12 @@ def _size(model: ir.Model, chosen: dict[Id, ir.Function]) -> int:
         for node in nodes:
             key = node.op_identifier()
             if key in chosen and key not in sizes:
-                sizes[key] = expanded(_nodes(chosen[key]))
+                sizes[key] = expanded(chosen[key].all_nodes())
             total += sizes.get(key, 1)
         return min(total, _PLENTY)
 
-    kept = (f for key, f in model.functions.items() if key not in chosen)
-    return sum(expanded(_nodes(root)) for root in (model.graph, *kept))
+    kept = [f.graph for key, f in model.functions.items() if key not in chosen]
+    return sum(expanded(root.all_nodes()) for root in (model.graph, *kept))
 
 
 def _unhide(model: ir.Model) -> None:
