@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 
@@ -9,7 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from onnxopt_passes.simplify._attributes import axes_of
-from onnxopt_passes.simplify._facts import Facts
+from onnxopt_passes.simplify._facts import Facts, facts_of
 from onnxopt_passes.simplify._reductions import REDUCTIONS, written_axes
 from onnxopt_passes.simplify._tensor_key import digest, shallow_key
 
@@ -54,9 +55,14 @@ class NodeKeys:
     because one axis has two spellings.
     """
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model
         self._defaults: dict[tuple[str, int], Mapping[str, Hashable]] = {}
+
+    @functools.cached_property
+    def _facts(self) -> Facts:
+        """Found when two spellings first meet: few models have any."""
+        return facts_of(self._model)
 
     def of(self, node: ir.Node, version: int) -> tuple[Hashable, Axes]:
         """Everything but the axes, and the axes as written."""

@@ -12,7 +12,6 @@ from onnxopt import graph as edit
 from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
 from onnxopt_passes.simplify._determinism import Determinism
-from onnxopt_passes.simplify._facts import facts_of
 from onnxopt_passes.simplify._node_key import NodeKeys
 
 _FREE = frozenset({"Constant", "Identity"})
@@ -47,7 +46,7 @@ class _Merger:
     def __init__(self, model: ir.Model) -> None:
         self._editor = Editor(model)
         self._determinism = Determinism(model)
-        self._keys = NodeKeys(facts_of(model))
+        self._keys = NodeKeys(model)
 
     def merge(
         self, graph: ir.Graph, version: int, outer: ChainMap[Hashable, ir.Node]
