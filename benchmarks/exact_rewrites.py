@@ -14,7 +14,8 @@ from onnxopt import api
 from onnxopt.api import RunOptions
 from onnxopt.runtime import SessionConfig
 from onnxopt.timing import BenchmarkConfig
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import TASKS, find_task
 
 MODELS = (

@@ -14,7 +14,8 @@ import document
 from onnxopt import api
 from onnxopt.api import Budget, RunOptions
 from onnxopt.timing import BenchmarkConfig
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import find_task
 
 MODELS = (

@@ -22,7 +22,8 @@ from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkConfig, Ratio
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import find_task
 
 MODELS = ("digits", "captcha", "ddddocr", "pp-ocr-cls", "orientation", "pp-ocr-rec", "pp-ocr-det")

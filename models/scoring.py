@@ -12,7 +12,8 @@ from onnxopt.progress import Progress, no_progress
 from onnxopt.runtime import SessionConfig, SessionInfo, open_session
 from onnxopt.signature import signature_of
 from onnxopt.store import load
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import Split, Task, find_task
 
 

@@ -19,6 +19,7 @@ PROVENANCE_KEY = "onnxopt.from"
 """Node metadata: the names of the nodes a node was made from, comma-separated."""
 
 _IR_OF_FREE_WEIGHTS = 4
+_GRAPH, _GRAPHS = ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS
 
 AttributeValue = int | float | str | Sequence[int] | Sequence[float] | Sequence[str] | ir.Attr
 
@@ -197,7 +198,7 @@ class Editor:
         """
         graph = _graph_of(anchor)
         fresh = self.fresh(name)
-        tensor = ir.tensor(np.asarray(array, order="C"), name=fresh)
+        tensor = _tensor(array, fresh)
         if id(graph) in self._function_graphs or self._model.ir_version < _IR_OF_FREE_WEIGHTS:
             attrs = {"value": ir.AttrTensor("value", tensor)}
             node = ir.Node("", "Constant", [], attrs, num_outputs=1, name=fresh)
@@ -303,15 +304,16 @@ def remove(node: ir.Node) -> list[ir.Value]:
     return released
 
 
-def subgraphs(node: ir.Node) -> Iterator[ir.Graph]:
+def subgraphs(node: ir.Node) -> Sequence[ir.Graph]:
     """The graphs a node holds directly (bodies and branches)."""
-    for attr in node.attributes.values():
-        if attr.is_ref():
-            continue
-        if attr.type == ir.AttributeType.GRAPH:
-            yield attr.as_graph()
-        elif attr.type == ir.AttributeType.GRAPHS:
-            yield from attr.as_graphs()
+    found: list[ir.Graph] = []
+    for attr in node.attributes.data.values():  # the dict itself: most nodes hold none
+        kind = attr.type
+        if kind == _GRAPH and not attr.is_ref():
+            found.append(attr.as_graph())
+        elif kind == _GRAPHS and not attr.is_ref():
+            found += attr.as_graphs()
+    return found
 
 
 def drop_if_unread(value: ir.Value) -> bool:
@@ -356,7 +358,7 @@ def rewrite_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
 
     The caller makes sure that every reader of the value wants the new array.
     """
-    tensor = ir.tensor(np.asarray(array, order="C"), name=value.name)
+    tensor = _tensor(array, value.name)
     producer = value.producer()
     if producer is not None:
         producer.attributes.clear()
@@ -366,20 +368,25 @@ def rewrite_constant(value: ir.Value, array: npt.NDArray[np.generic]) -> None:
     value.shape, value.type = ir.Shape(array.shape), ir.TensorType(tensor.dtype)
 
 
+def _tensor(array: npt.NDArray[np.generic], name: str | None) -> ir.TensorProtocol:
+    """An array as a tensor; ``ir.tensor`` first asks for everything else that it might be."""
+    held = np.asarray(array, order="C")
+    return ir.tensor(held, name=name) if held.dtype == object else ir.Tensor(held, name=name)
+
+
 def _with_subgraphs(graph: ir.Graph) -> Iterator[ir.Graph]:
     """A graph and all below it; several times faster than ``Graph.subgraphs``."""
     yield graph
     for node in graph:
-        if node.attributes:
-            for inner in subgraphs(node):
-                yield from _with_subgraphs(inner)
+        for inner in subgraphs(node) if node.attributes.data else ():
+            yield from _with_subgraphs(inner)
 
 
 def _nodes_below(graph: ir.Graph) -> Iterator[ir.Node]:
     """The nodes of a graph, then those of all graphs below it."""
     held: list[ir.Graph] = []
     for node in graph:
-        if node.attributes:
+        if node.attributes.data:
             held += subgraphs(node)
         yield node
     for inner in held:

@@ -87,6 +87,7 @@ def run(
     observer: Observer | None = None,
     *,
     teacher: ir.Model | None = None,
+    spend: bool = False,
 ) -> PipelineResult:
     """Run a recipe on a clone of the model (weights shared, nodes copied).
 
@@ -96,13 +97,18 @@ def run(
         context: What passes may look at.
         observer: Hears about each pass.
         teacher: The original that the model was made of; the model itself where None.
+        spend: The caller needs the model no more: it is edited itself, which saves the time and
+            memory of a clone, and no pass sees an original unless ``teacher`` is given.
 
     Raises:
         OnnxoptError: A need of the recipe is not met, or a pass failed; nothing is changed.
     """
-    context = replace(context or Context(), teacher=teacher or model)
+    if teacher is None and not spend:
+        teacher = model
+    context = replace(context or Context(), teacher=teacher)
     check_needs(recipe, context)
-    runner = _Runner(model.clone(), context, observer or SilentObserver())
+    start = model if spend else model.clone()
+    runner = _Runner(start, context, observer or SilentObserver())
     runner.run(recipe.steps)
     return PipelineResult(
         model=runner.model,

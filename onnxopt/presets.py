@@ -23,7 +23,8 @@ _RECOGNIZE = (
     "recognize-rnn | recognize-matmul | recognize-gelu | "
     "recognize-mish | recognize-sigmoid | recognize-softmax | recognize-log-softmax | "
     "recognize-layer-normalization | recognize-instance-normalization | "
-    "recognize-global-average-pool | eliminate-order-keeping | fold-attention-scale"
+    "merge-reductions | recognize-global-average-pool | eliminate-order-keeping | "
+    "fold-attention-scale"
 )
 _FUSE = (
     "fuse-conv-bn | fuse-conv-affine | fuse-linear-affine | fuse-pad | merge-parallel-convs | "

@@ -147,11 +147,14 @@ def _make_steps(name: str, options: Mapping[str, Any], allow_foreign: bool) -> t
         if options:
             raise RecipeError(f"preset {name!r} takes no options", todo="write its passes out")
         return Recipe.parse(PRESETS[name]).steps
-    known = registry.passes()
-    if name not in known:
-        hint = registry.suggestion(name, {**known, **PRESETS})
-        raise RecipeError(f"unknown pass {name!r}", todo=hint)
-    return (known[name].from_options(options),)
+    pass_class = registry.find_builtin(name)
+    if pass_class is None:
+        known = registry.passes()
+        if name not in known:
+            hint = registry.suggestion(name, {**known, **PRESETS})
+            raise RecipeError(f"unknown pass {name!r}", todo=hint)
+        pass_class = known[name]
+    return (pass_class.from_options(options),)
 
 
 def _from_table(row: Mapping[str, Any], allow_foreign: bool) -> tuple[Step, ...]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from onnxopt.targets import Target
 
 _WORD = "_recipe_word"
+_REQUIRED = dataclasses.MISSING
 _WORD_START = r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"
 
 __all__ = ["Context", "Exactness", "Goal", "Need", "Note", "Pass", "StepResult"]
@@ -253,6 +254,8 @@ class Pass(ir.passes.InPlacePass):
             RecipeError: An option is unknown or its value has the wrong type.
         """
         keys = {key.replace("-", "_"): value for key, value in options.items()}
+        if not keys and all(default_of(f) is not _REQUIRED for f in dataclasses.fields(cls)):
+            return cls()
         try:
             return TypeAdapter(cls).validate_json(json.dumps(keys), strict=True)
         except ValidationError as error:
@@ -268,7 +271,7 @@ class Pass(ir.passes.InPlacePass):
         """The options with their defaults, as one line."""
         return ", ".join(
             f.name
-            if (default := default_of(f)) is dataclasses.MISSING
+            if (default := default_of(f)) is _REQUIRED
             else f"{f.name}={literal.spell(default)}"
             for f in dataclasses.fields(cls)
         )

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from onnxopt import pipeline, store
+from onnxopt import api, pipeline, store
 from onnxopt.errors import DataError, PassFailedError, UsageError
 from onnxopt.graph import Editor
 from onnxopt.recipe import Group, Recipe
@@ -174,3 +174,22 @@ def test_rewrite_rules_of_onnxscript_are_steps() -> None:
     result = pipeline.run(store.from_text(text), Recipe.parse(path, allow_foreign=True))
     assert result.changed
     assert [n.op_type for n in result.model.graph] != ["Transpose", "Transpose"]
+
+
+def test_a_model_is_edited_itself_only_where_its_owner_says_so() -> None:
+    recipe = Recipe((DropOneRelu(),))
+    kept, spent = store.from_text(MODEL), store.from_text(MODEL)
+    content = store.content_hash(kept)
+    assert pipeline.run(kept, recipe).model is not kept
+    assert store.content_hash(kept) == content
+    result = pipeline.run(spent, recipe, spend=True)
+    assert result.model is spent
+    assert store.content_hash(spent) == store.content_hash(pipeline.run(kept, recipe).model)
+
+
+def test_optimizing_without_verifying_leaves_the_callers_model_alone() -> None:
+    model = store.from_text(MODEL)
+    content = store.content_hash(model)
+    result = api.optimize(model, recipe="exact", options=api.RunOptions(verify=False))
+    assert result.verdict == "optimized"
+    assert store.content_hash(model) == content

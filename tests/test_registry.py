@@ -86,3 +86,10 @@ def test_foreign_passes_that_make_a_new_model_are_refused() -> None:
         list(wrapped.rewrite(ir.Model(ir.Graph([], [], nodes=[]), ir_version=8), Context()))
     assert issubclass(registry.ForeignPass, Pass)
     assert Note.applied("a", "b").kind == "applied"
+
+
+def test_a_built_in_pass_is_found_by_its_files_name() -> None:
+    for name, pass_class in registry.passes().items():
+        assert registry.find_builtin(name) is pass_class
+    for name in ("no-such-pass", "_facts", "simplify", "../x", ""):
+        assert registry.find_builtin(name) is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from onnxopt.timing import BenchmarkConfig
-from onnxopt_models.fetch import default_cache_dir
+from onnxopt_models.cache import default_cache_dir
 from peers.ledger import Ledger
 from peers.results import RESULTS
 

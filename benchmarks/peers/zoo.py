@@ -13,8 +13,9 @@ from onnxopt.errors import OnnxoptError
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.signature import signature_of
 from onnxopt.store import load
+from onnxopt_models.cache import default_cache_dir
 from onnxopt_models.catalog import EmbeddedModel, Model, load_catalog
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.fetch import fetch
 from onnxopt_models.measure import SAMPLES
 from onnxopt_models.tasks import Split, Task, find_task
 from peers.ledger import hash_of

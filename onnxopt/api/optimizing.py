@@ -19,7 +19,7 @@ from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkResult, Candidate, benchmark
-from onnxopt.transform import Note, StepResult
+from onnxopt.transform import Need, Note, StepResult
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
 
@@ -102,7 +102,8 @@ def optimize(
             "an exact recipe",
             "quantize and prune run lossy ones inside a budget (prune --recipe)",
         )
-    result = pipeline.run(bench.model, chain, bench.context, observer)
+    spend = not _needs_original(model, chain, options)
+    result = pipeline.run(bench.model, chain, bench.context, observer, spend=spend)
     equivalence = verify_result(bench, bench.model, result) if bench.options.verify else None
     timing = _time(bench, result) if bench.options.measure else None
     verdict: OptimizeVerdict = "optimized" if result.changed else "unchanged"
@@ -111,6 +112,12 @@ def optimize(
     ships = bench.model if verdict == "kept-original" else result.model
     saved = store.save(ships, Path(output)) if output is not None else None
     return OptimizeResult(ships, verdict, result, equivalence, timing, saved)
+
+
+def _needs_original(source: store.Source, chain: Recipe, options: RunOptions) -> bool:
+    """Whether anybody still looks at the model as it was loaded."""
+    asked = options.verify or options.measure or isinstance(source, ir.Model)
+    return asked or any(Need.TEACHER in step.needs for step in chain.passes())
 
 
 def _time(bench: Workbench, result: PipelineResult) -> BenchmarkResult:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 
 import click
@@ -73,14 +74,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code of DESIGN's table."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     prepare_process()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(words))
+    with _ending_in_order():
+        code = _run(words)
+    sys.exit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    """The process was told to end. No SystemExit: that, a pass raises by itself, and is blamed."""
+
+
+@contextlib.contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """End in order when told to: temporary files and child processes go too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _terminate(number: int, frame: object) -> None:
-    """End in order when told to: temporary files and child processes go too."""
-    sys.exit(128 + number)
+    raise _Terminated
 
 
 def _run(words: list[str]) -> int:
@@ -91,9 +108,8 @@ def _run(words: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("onnxopt: interrupted", err=True)
-        return 130
+    except (click.Abort, KeyboardInterrupt) as error:
+        return _stopped(error)
     except BrokenPipeError:
         return 141
     except OnnxoptError as error:
@@ -106,6 +122,13 @@ def _run(words: list[str]) -> int:
         text = f"internal error: {type(error).__name__}: {' '.join(str(error).split())}"
         return _fail(f"{text}; run again with -vv and report it", 1, words)
     return 0
+
+
+def _stopped(error: BaseException) -> int:
+    if isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated):
+        return 128 + signal.SIGTERM
+    click.echo("onnxopt: interrupted", err=True)
+    return 130
 
 
 def _fail(message: str, code: int, words: list[str]) -> int:

@@ -78,7 +78,7 @@ def _console(*, stderr: bool, quiet: bool) -> Console:
 
 def default_cache() -> Path:
     """The user's cache folder of this program (the platform's usual place)."""
-    from onnxopt_models.fetch import default_cache_dir
+    from onnxopt_models.cache import default_cache_dir
 
     return default_cache_dir()
 

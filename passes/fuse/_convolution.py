@@ -13,13 +13,23 @@ Everything is computed in double precision and rounded once.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, attribute, constant, is_constant, is_op, label, rewrite_constant
+from onnxopt.graph import (
+    Editor,
+    attribute,
+    constant,
+    is_constant,
+    is_op,
+    label,
+    rewrite_constant,
+    use_count,
+)
 from onnxopt_passes.fuse._affine import FLOATS, OVERRIDABLE, Affine, Vector
 from onnxopt_passes.fuse._shape import Layout
 
@@ -41,7 +51,7 @@ class Convolution:
     weight: ir.TensorProtocol
     group: int
 
-    @property
+    @functools.cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape of the weights."""
         return tuple(int(str(size)) for size in self.weight.shape)
@@ -139,17 +149,18 @@ class Convolution:
         dtype = self.weight.numpy().dtype
         if old is None and bias is not None and not bias.any():
             bias = None
-        for exact in (weight, bias):
-            reason = None if exact is None else self._loss(exact, dtype)
-            if reason is not None:
-                return f"{reason} in {label(self.node)}"
-        return Folded(self, weight.astype(dtype), None if bias is None else bias.astype(dtype))
-
-    def _loss(self, exact: Vector, dtype: np.dtype[np.generic]) -> str | None:
-        """Why numbers do not fit a type: overflow, or an output channel that all but vanishes."""
         with np.errstate(all="ignore"):
-            rounded = exact.astype(dtype).astype(np.float64)
-        if not np.isfinite(rounded).all():
+            new = weight.astype(dtype)
+            offset = None if bias is None else bias.astype(dtype)
+        reason = self._loss(weight, new)
+        if reason is None and bias is not None and offset is not None:
+            reason = self._loss(bias, offset)
+        return f"{reason} in {label(self.node)}" if reason else Folded(self, new, offset)
+
+    def _loss(self, exact: Vector, near: npt.NDArray[np.generic]) -> str | None:
+        """Why numbers do not fit a type: overflow, or an output channel that all but vanishes."""
+        dtype = near.dtype
+        if not np.isfinite(near if dtype.kind == "f" else near.astype(np.float64)).all():
             return f"the result is not finite in {dtype}"
         if dtype != np.float16 or exact.ndim == 1:
             return None
@@ -158,7 +169,7 @@ class Convolution:
         rows = (axis for axis in range(len(grouped)) if axis != 0 and axis != 1 + self.transposed)
         axes = tuple(rows)
         peak = np.abs(exact.reshape(grouped)).max(axis=axes)
-        error = np.abs((rounded - exact).reshape(grouped)).max(axis=axes)
+        error = np.abs((near.astype(np.float64) - exact).reshape(grouped)).max(axis=axes)
         return "the result underflows float16" if (error > _LOST * peak).any() else None
 
 
@@ -212,7 +223,7 @@ def _put(
     editor: Editor, node: ir.Node, index: int, array: npt.NDArray[np.generic], suffix: str
 ) -> None:
     old = node.inputs[index]
-    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+    if old is not None and use_count(old) == 1 and not old.is_graph_output():
         rewrite_constant(old, array)
         return
     new = editor.constant(node, f"{label(node)}/{suffix}", array)

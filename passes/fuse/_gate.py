@@ -120,8 +120,9 @@ class Gates:
 
     def _fits(self, source: ir.Value, result: Polynomial) -> bool:
         """Whether the numbers in an expression cannot add axes to its source."""
-        rank = self._layouts[source].rank
-        return result.constant_rank == 0 or (rank or 0) >= result.constant_rank
+        if result.constant_rank == 0:
+            return True
+        return (self._layouts[source].rank or 0) >= result.constant_rank
 
 
 def rewrite_gates(

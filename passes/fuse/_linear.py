@@ -26,6 +26,7 @@ from onnxopt.graph import (
     label,
     only_consumer,
     rewrite_constant,
+    use_count,
 )
 from onnxopt_passes.fuse._affine import FLOATS, OVERRIDABLE, Affine, Vector, read_elementwise
 from onnxopt_passes.fuse._shape import Layout, Layouts
@@ -214,7 +215,7 @@ def _put(
     editor: Editor, node: ir.Node, index: int, array: npt.NDArray[np.generic], suffix: str
 ) -> None:
     old = node.inputs[index]
-    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+    if old is not None and use_count(old) == 1 and not old.is_graph_output():
         rewrite_constant(old, array)
         return
     node.replace_input_with(index, editor.constant(node, f"{label(node)}/{suffix}", array))

@@ -118,12 +118,14 @@ class Walker:
             return None
         swapped = is_constant(left)
         source, operand = (right, left) if swapped else (left, right)
+        number = _number(operand)
+        ramp = None if math.isnan(number) else _binary_ramp(node.op_type, number, swapped)
+        if ramp is None:
+            return None
         rank = self._layouts[operand].rank
         if rank is None or rank > (self._layouts[source].rank or 0):
             return None
-        number = _number(operand)
-        ramp = None if math.isnan(number) else _binary_ramp(node.op_type, number, swapped)
-        return None if ramp is None else (source, ramp)
+        return source, ramp
 
 
 def close(actual: float, wanted: float, dtype: ir.DataType | None) -> bool:

@@ -40,7 +40,7 @@ def fold_known(model: ir.Model, materializer: Materializer) -> Iterator[Note]:
         content, dtype = facts.content(value), facts.dtype(value)
         if content is None or dtype not in _TYPES or not _is_known(content):
             continue
-        if value.uses() or value.is_graph_output():
+        if edit.use_count(value) or value.is_graph_output():
             array = content.astype(_TYPES[dtype])
             yield Note.applied(node, f"{node.op_type} of known sizes is {array.tolist()}")
             materializer.put(value, array)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxopt import graph as edit
-from onnxopt_passes.simplify._detached import detached_proto
+from onnxopt_passes.simplify._outline import Outline
 
 _GENERATED = "unk__"
 _NO_NUMBERS = (ir.DataType.STRING, ir.DataType.UNDEFINED)
@@ -20,7 +20,7 @@ _TEXT_BITS = 128
 
 @dataclass(frozen=True)
 class Inferred:
-    """What inference says of one value; None where it does not know."""
+    """What inference says of one value; None where it does not know. Equal values share it."""
 
     type: ir.TypeProtocol | None
     shape: ir.Shape | None
@@ -56,7 +56,8 @@ def infer(model: ir.Model, *, trust_declared: bool = True) -> Mapping[ir.Value, 
         InferenceFailed: onnx gave up on the whole model.
     """
     protos, known = _infer(model, trust_declared)
-    return {value: _read(proto, known) for value, proto in protos.items()}
+    found: dict[bytes, Inferred] = {}
+    return {value: _read(proto, known, found) for value, proto in protos.items()}
 
 
 def infer_protos(model: ir.Model) -> Mapping[ir.Value, onnx.TypeProto]:
@@ -70,18 +71,14 @@ def _infer(
     model: ir.Model, trust_declared: bool
 ) -> tuple[dict[ir.Value, onnx.TypeProto], frozenset[str]]:
     """What onnx infers, and the names of sizes that the model itself uses."""
-    proto = detached_proto(model)
-    _forget_negative(proto.graph)
-    if not trust_declared:
-        _forget_declared(proto.graph)
-    known = _symbols(proto.graph)
+    outline = Outline(model, declared=trust_declared)
     try:
-        result = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        result = onnx.shape_inference.infer_shapes(outline.proto, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, DecodeError) as error:
         raise InferenceFailed(" ".join(str(error).split())) from error
     types = {info.name: info.type for info in result.graph.input}
     inputs = {v: types[v.name] for v in model.graph.inputs if v.name}
-    return inputs | dict(_match(model.graph, result.graph)), known
+    return inputs | dict(_match(model.graph, result.graph)), outline.symbols
 
 
 def _match(graph: ir.Graph, proto: onnx.GraphProto) -> Iterator[tuple[ir.Value, onnx.TypeProto]]:
@@ -95,11 +92,15 @@ def _match(graph: ir.Graph, proto: onnx.GraphProto) -> Iterator[tuple[ir.Value, 
             yield from _match(subgraph, subproto)
 
 
-def _read(proto: onnx.TypeProto, known: frozenset[str]) -> Inferred:
-    shape = ir.serde.deserialize_type_proto_for_shape(proto)
-    if shape is not None:
-        shape = ir.Shape([_dim(dim, known) for dim in shape])
-    return Inferred(ir.serde.deserialize_type_proto_for_type(proto), shape)
+def _read(proto: onnx.TypeProto, known: frozenset[str], found: dict[bytes, Inferred]) -> Inferred:
+    """What a message says; equal ones are read once."""
+    text = proto.SerializeToString()
+    if text not in found:
+        shape = ir.serde.deserialize_type_proto_for_shape(proto)
+        if shape is not None:
+            shape = ir.Shape([_dim(dim, known) for dim in shape], frozen=True)
+        found[text] = Inferred(ir.serde.deserialize_type_proto_for_type(proto), shape)
+    return found[text]
 
 
 def _dim(dim: int | ir.SymbolicDim, known: frozenset[str]) -> int | str | None:
@@ -115,31 +116,3 @@ def _subprotos(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attr.HasField("g"):
             yield attr.g
         yield from attr.graphs
-
-
-def _forget_declared(proto: onnx.GraphProto, *, is_body: bool = False) -> None:
-    """Drop the shapes of everything but the inputs of the main graph."""
-    del proto.value_info[:]
-    for info in (*proto.output, *(proto.input if is_body else ())):
-        if info.type.HasField("tensor_type"):
-            info.type.tensor_type.ClearField("shape")
-    for node in proto.node:
-        for subproto in _subprotos(node):
-            _forget_declared(subproto, is_body=True)
-
-
-def _forget_negative(proto: onnx.GraphProto) -> None:
-    """Some exporters write -1 for a size they do not know."""
-    for info in (*proto.input, *proto.output, *proto.value_info):
-        for dim in info.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:
-                dim.Clear()
-    for node in proto.node:
-        for subproto in _subprotos(node):
-            _forget_negative(subproto)
-
-
-def _symbols(proto: onnx.GraphProto) -> frozenset[str]:
-    infos = (*proto.input, *proto.output, *proto.value_info)
-    dims = (dim for info in infos for dim in info.type.tensor_type.shape.dim)
-    return frozenset(dim.dim_param for dim in dims if dim.dim_param)

@@ -43,7 +43,7 @@ def _remove_dead(model: ir.Model) -> Iterator[Note]:
     pending = list(edit.all_nodes(model))
     while pending:
         node = pending.pop()
-        if node.graph is None or any(out.uses() or out.is_graph_output() for out in node.outputs):
+        if node.graph is None or any(_is_needed(out) for out in node.outputs):
             continue
         yield Note.applied(node, f"nothing reads this {node.op_type}")
         producers = (value.producer() for value in edit.remove(node))
@@ -65,7 +65,11 @@ def _trim_outputs(node: ir.Node, version: int) -> Iterator[Note]:
 
 
 def _is_unread(value: ir.Value) -> bool:
-    return bool(value.name) and not value.uses() and not value.is_graph_output()
+    return bool(value.name) and not _is_needed(value)
+
+
+def _is_needed(value: ir.Value) -> bool:
+    return edit.use_count(value) > 0 or value.is_graph_output()
 
 
 def _optional_outputs(op_type: str, version: int) -> frozenset[int]:

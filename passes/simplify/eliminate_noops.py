@@ -54,5 +54,5 @@ def _passed_on(node: ir.Node, version: int, facts: Facts) -> ir.Value | None:
 
 def _reads_more(node: ir.Node) -> bool:
     """Whether an output beside the first is needed, or options come from a caller."""
-    needed = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
+    needed = any(edit.use_count(out) or out.is_graph_output() for out in node.outputs[1:])
     return needed or any(attr.is_ref() for attr in node.attributes.values())

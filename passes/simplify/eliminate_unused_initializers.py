@@ -25,7 +25,7 @@ class EliminateUnusedInitializers(Pass):
         """Drop what is unread in all graphs."""
         for graph in edit.all_graphs(model):
             for value in list(graph.initializers.values()):
-                if not value.uses() and value.is_graph_input():
+                if not edit.use_count(value) and value.is_graph_input():
                     yield Note.refused(value, "unread, but callers may feed it as an input")
                 elif edit.drop_if_unread(value):
                     yield Note.applied(value, "nothing reads this initializer")

@@ -65,7 +65,7 @@ def _annotate(value: ir.Value, known: Inferred) -> bool:
     if known.shape is None:
         return changed
     if value.shape is None:
-        value.shape = known.shape
+        value.shape = known.shape.copy()
         return True
     merged = [_merge(a, b) for a, b in zip(value.shape, known.shape, strict=True)]
     if merged == list(value.shape):

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
 from onnxopt import graph as edit
+from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
 
 _PLENTY = 1 << 40
 
+Id = ir.OperatorIdentifier
+
 
 @dataclass(frozen=True)
 class InlineFunctions(Pass):
-    """f(x) with f(a) = {g(a)} → g(x), for every function that the model itself defines.
+    """f(x) with f(a) = {g(a)} → g(x), for the functions that the model itself defines.
 
     Nothing is known of shapes inside a function, and it holds no weights, so most passes see
-    little of one. All or nothing: functions that call one another in a circle, need other opsets
-    than the model, or grow beyond the limit stay.
+    little of one. A function stays where it takes graphs as attributes, where one of its ops means
+    something else in the model's opset, or where it is called more than once and the model would
+    grow beyond the limit. Values that would hide another of their name in a graph around them get
+    new names.
 
     Attributes:
         max_nodes: The most nodes that the model may have afterwards, where it grows at all.
@@ -30,56 +37,98 @@ class InlineFunctions(Pass):
     max_nodes: int = 20_000
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Check what it would come to, then inline."""
+        """Check each function, inline those that pass, and make names unique again."""
         if not model.functions:
             return
-        name = model.graph.name or "graph"
-        obstacle = _mismatch(model) or self._growth(model)
-        if obstacle:
-            yield Note.refused(name, obstacle)
+        chosen: dict[Id, ir.Function] = {}
+        for key, function in model.functions.items():
+            reason = _obstacle(model, function)
+            if reason:
+                yield Note.refused(function.name, reason)
+            else:
+                chosen[key] = function
+        calls = Counter(node.op_identifier() for node in edit.all_nodes(model))
+        total = _size(model, chosen)
+        if total > max(self.max_nodes, sum(calls.values())):
+            for key in [key for key in chosen if calls[key] > 1]:
+                reason = f"is called {calls[key]} times; with all inlined, there were {total} nodes"
+                yield Note.refused(chosen.pop(key).name, reason)
+        chosen = {key: function for key, function in chosen.items() if calls[key]}
+        if not chosen:
             return
-        called = [f.name for f in model.functions.values()]
-        result = InlinePass()(model)
-        if result.modified:
-            yield Note.applied(name, f"functions {', '.join(sorted(called))} are inlined")
-
-    def _growth(self, model: ir.Model) -> str:
-        """Why inlining would not end, or end too large."""
-        sizes: dict[ir.OperatorIdentifier, int | None] = {}
-        total = _size(model.graph.all_nodes(), model.functions, sizes)
-        if total is None:
-            return "its functions call one another in a circle"
-        if total > max(self.max_nodes, sum(1 for _ in edit.all_nodes(model))):
-            return f"its functions would grow to {total} nodes"
-        return ""
+        names = ", ".join(sorted(function.name for function in chosen.values()))
+        for function in chosen.values():
+            _take_over_opsets(model, function)
+        InlinePass(criteria=lambda function: function.identifier() in chosen)(model)
+        _unhide(model)
+        yield Note.applied(model.graph.name or "graph", f"functions {names} are inlined")
 
 
-def _mismatch(model: ir.Model) -> str:
-    imports = model.opset_imports
-    for function in model.functions.values():
-        for domain, version in function.opset_imports.items():
-            if imports.get(domain, version) != version:
-                return f"function {function.name} needs opset {version} of {domain or 'ai.onnx'}"
+def _obstacle(model: ir.Model, function: ir.Function) -> str:
+    """Why the body of a function cannot stand elsewhere in the model."""
+    kinds = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    if any(attr.type in kinds for attr in function.attributes.values()):
+        return "takes a graph as an attribute"
+    for domain, version in function.opset_imports.items():
+        own = model.opset_imports.get(domain, version)
+        if own == version:
+            continue
+        ops = {node.op_type for node in function.all_nodes() if node.domain == domain}
+        changed = sorted(op for op in ops if not _means_the_same(op, domain, version, own))
+        if changed:
+            shown = domain or "ai.onnx"
+            return f"needs opset {version} of {shown} for {changed[0]}, the model has {own}"
     return ""
 
 
-def _size(
-    nodes: Iterator[ir.Node],
-    functions: Mapping[ir.OperatorIdentifier, ir.Function],
-    sizes: dict[ir.OperatorIdentifier, int | None],
-) -> int | None:
-    """Number of nodes with every call written out; None for a circle."""
-    total = 0
-    for node in nodes:
-        identifier = node.op_identifier()
-        if identifier not in functions:
-            total += 1
-            continue
-        if identifier not in sizes:
-            sizes[identifier] = None
-            sizes[identifier] = _size(functions[identifier].all_nodes(), functions, sizes)
-        inner = sizes[identifier]
-        if inner is None:
-            return None
-        total = min(total + inner, _PLENTY)
-    return total
+def _means_the_same(op_type: str, domain: str, one: int, other: int) -> bool:
+    try:
+        found = [onnx.defs.get_schema(op_type, version, domain) for version in (one, other)]
+    except onnx.defs.SchemaError:
+        return False
+    return found[0].since_version == found[1].since_version
+
+
+def _take_over_opsets(model: ir.Model, function: ir.Function) -> None:
+    for domain in function.opset_imports:
+        own = model.opset_imports.get(domain)
+        if own is not None:
+            function.opset_imports[domain] = own
+
+
+def _size(model: ir.Model, chosen: dict[Id, ir.Function]) -> int:
+    """Number of nodes with every call of the chosen functions written out."""
+    sizes: dict[Id, int] = {}
+
+    def expanded(nodes: Iterable[ir.Node]) -> int:
+        total = 0
+        for node in nodes:
+            key = node.op_identifier()
+            if key in chosen and key not in sizes:
+                sizes[key] = expanded(chosen[key].all_nodes())
+            total += sizes.get(key, 1)
+        return min(total, _PLENTY)
+
+    kept = [f.graph for key, f in model.functions.items() if key not in chosen]
+    return sum(expanded(root.all_nodes()) for root in (model.graph, *kept))
+
+
+def _unhide(model: ir.Model) -> None:
+    """Rename what is defined in a subgraph under a name that a graph around it defines too."""
+    editor = Editor(model)
+    for root in (model.graph, *(function.graph for function in model.functions.values())):
+        _rename_hiding(root, frozenset(), editor)
+
+
+def _rename_hiding(graph: ir.Graph, outer: frozenset[str], editor: Editor) -> None:
+    inner = [graph for node in graph for graph in edit.subgraphs(node)]
+    if not outer and not inner:
+        return
+    weights = [value for value in graph.initializers.values() if not value.is_graph_input()]
+    own = [*graph.inputs, *weights, *(value for node in graph for value in node.outputs)]
+    for value in own:
+        if value.name and value.name in outer:
+            value.name = editor.fresh(value.name)
+    names = outer | {value.name for value in own if value.name}
+    for subgraph in inner:
+        _rename_hiding(subgraph, names, editor)

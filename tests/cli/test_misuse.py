@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import cli
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 from onnxopt.transform import Context, Exactness, Need, Note, Pass
-import sys
+import os, signal, sys, time
 
 @dataclass(frozen=True)
 class Mine(Pass):
@@ -31,6 +32,14 @@ class Quits(Pass):
     '''x → x.'''
     def rewrite(self, model, context):
         sys.exit(0)
+        yield
+
+@dataclass(frozen=True)
+class IsTerminated(Pass):
+    '''x → x.'''
+    def rewrite(self, model, context):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
         yield
 
 @dataclass(frozen=True)
@@ -81,6 +90,16 @@ def test_recipes_of_ones_own(
     monkeypatch.chdir(folder)
     done = optimize(capsys, folder, "--recipe", recipe)
     assert (done.code, message in done.error) == (code, True), done.err
+    assert not (folder / "out.onnx").exists()
+
+
+def test_a_process_told_to_end_blames_no_pass(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    done = optimize(capsys, folder, "--recipe", f"{folder}/mine.py:IsTerminated")
+    assert (done.code, "failed" in done.err) == (128 + signal.SIGTERM, False)
+    assert signal.getsignal(signal.SIGTERM) is before
     assert not (folder / "out.onnx").exists()
 
 

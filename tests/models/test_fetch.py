@@ -10,8 +10,9 @@ import pytest
 
 from onnxopt.errors import BackendMissingError, ModelError, UsageError
 from onnxopt_models import fetch as fetching
+from onnxopt_models.cache import default_cache_dir
 from onnxopt_models.catalog import Wheel
-from onnxopt_models.fetch import default_cache_dir, fetch, fetch_all
+from onnxopt_models.fetch import fetch, fetch_all
 
 from .conftest import CONTENT, FakeWheel, MakeWheel
 

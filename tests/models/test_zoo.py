@@ -9,7 +9,7 @@ import pytest
 
 from onnxopt.errors import BackendMissingError
 from onnxopt.metrics import metric
-from onnxopt_models.fetch import default_cache_dir
+from onnxopt_models.cache import default_cache_dir
 from onnxopt_models.scores import MeasuredScore, load_scores
 from onnxopt_models.scoring import SampleChoice, score
 from onnxopt_models.tasks import TASKS, Task

@@ -9,7 +9,8 @@ import pytest
 
 from onnxopt import api
 from onnxopt.api import Budget, RunOptions
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.tasks import find_task
 
 pytestmark = pytest.mark.real

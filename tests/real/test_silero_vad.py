@@ -11,7 +11,8 @@ from onnxopt import api
 from onnxopt.api import Budget, RunOptions
 from onnxopt.data import DataOptions
 from onnxopt.errors import BackendMissingError, DataError
-from onnxopt_models.fetch import default_cache_dir, fetch
+from onnxopt_models.cache import default_cache_dir
+from onnxopt_models.fetch import fetch
 from onnxopt_models.scoring import SampleChoice, score
 from onnxopt_models.tasks import find_task
 

@@ -9,7 +9,7 @@ import pytest
 from onnxopt import graph, store
 from onnxopt.transform import Context, Note
 from onnxopt_passes.simplify import _inference
-from onnxopt_passes.simplify._detached import detached_proto
+from onnxopt_passes.simplify._outline import Outline
 from onnxopt_passes.simplify.infer_shapes import InferShapes
 
 
@@ -68,7 +68,7 @@ def test_large_weights_are_not_copied_and_come_back() -> None:
     constant = model.graph[0]
     attribute = constant.attributes["value"] = ir.AttrTensor("value", huge)
     constant.outputs[0].shape = None
-    assert len(detached_proto(model).SerializeToString()) < 2000
+    assert len(Outline(model, declared=True).proto.SerializeToString()) < 2000
     infer(model)
     assert weight.const_value is big
     assert constant.attributes["value"] is attribute
