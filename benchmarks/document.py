@@ -51,8 +51,6 @@ def without_folders(value: Any) -> Any:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    if not rows:
-        return "Nothing was measured."
     columns = list(rows[0])
     head = "| " + " | ".join(columns) + " |"
     rule = "|" + "---|" * len(columns)

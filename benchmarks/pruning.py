@@ -1,9 +1,10 @@
 """Pruning on real models: what reconstruction heals, speed against accuracy, and zeros.
 
-Three parts. ``table`` prunes every convolutional model to 70 % of its channels, with and without
-reconstruction. ``curve`` asks for smaller shares of the foreseen time of a few models; with
-``--minutes`` (and PyTorch) each point is also trained to do what the original does. ``zeros`` sets
-half of the weights of two models to zero, and with ``--minutes`` trains what is left.
+Three parts. ``table`` prunes every convolutional model to 70 % of its channels, of each group alike
+or of all together, with and without reconstruction. ``curve`` asks for smaller shares of the
+foreseen time of a few models; with ``--minutes`` (and PyTorch) each point is also trained to do
+what the original does. ``zeros`` sets half of the weights of two models to zero, and with
+``--minutes`` trains what is left.
 
 A model that fails is told below its table, the others go on; each finished one is written at once.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import document
-from zoo_case import Case, say, surviving
+from zoo_case import Case, surviving
 
 from onnxopt import store
 from onnxopt.comparing import Comparison
@@ -40,7 +41,10 @@ MODELS = (
 CURVES = ("captcha", "orientation")
 ZEROS = ("minilm-l3", "effnet-lite0")
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5)
-_CUT = "prune-channels{keep=0.7}"
+_CUTS = {
+    "each group's": "prune-channels{keep=0.7}",
+    "all": "prune-channels{keep=0.7, scope=global}",
+}
 _HEAL = "reconstruct-layers"
 _ZERO = {
     "half": "prune-magnitude{amount=0.5}",
@@ -87,23 +91,30 @@ def thirty_percent(plan: Plan, name: str) -> tuple[list[Row], Any]:
     """70 % of the channels, healed and not: errors, the metric, speed over the exact model."""
     case = plan.case(name, plan.learn)
     exact = case.finished(case.exact.model, "exact")
-    bare, healed = case.changed(_CUT, "cut"), case.changed(f"{_CUT} | {_HEAL}", "healed")
-    before, after = case.judged(bare), case.judged(healed)
-    timing = case.timed([exact, healed], plan.rounds)
-    (ratio,) = timing.ratios
-    cut, left = _error(before), _error(after)
-    row = {
-        "model": name,
-        "relative L2, cut": f"{cut:.3f}",
-        "reconstructed": f"{left:.3f}",
-        "of it left": f"{left / cut:.2f}",
-        **_metric(after),
-        "MB": f"{exact.stat().st_size / 1e6:.2f} → {healed.stat().st_size / 1e6:.2f}",
-        "speed-up over exact": f"{ratio.speedup:.2f}",
-        "95 %": f"{ratio.low:.2f} to {ratio.high:.2f}",
-    }
-    raw = {"cut": before.to_json(), "healed": after.to_json(), "benchmark": asdict(timing)}
-    return [row], raw
+    bare = [case.changed(cut, f"cut{at}") for at, cut in enumerate(_CUTS.values())]
+    healed = [
+        case.changed(f"{cut} | {_HEAL}", f"healed{at}") for at, cut in enumerate(_CUTS.values())
+    ]
+    timing = case.timed([exact, *healed], plan.rounds)
+    ratios = {ratio.candidate: ratio for ratio in timing.ratios}
+    rows, raw = list[Row](), dict[str, Any]()
+    for of, first, path in zip(_CUTS, bare, healed, strict=True):
+        before, after, ratio = case.judged(first), case.judged(path), ratios[path.name]
+        cut, left = _error(before), _error(after)
+        rows.append(
+            {
+                "model": name,
+                "70 % of": f"{of} channels",
+                "relative L2, cut": f"{cut:.3f}",
+                "reconstructed": f"{left:.3f}",
+                "of it left": f"{left / max(cut, 1e-12):.2f}",
+                **_metric(after),
+                "MB": f"{exact.stat().st_size / 1e6:.2f} → {path.stat().st_size / 1e6:.2f}",
+                **_time(ratio),
+            }
+        )
+        raw[of] = {"cut": before.to_json(), "healed": after.to_json()}
+    return rows, {"comparisons": raw, "benchmark": asdict(timing)}
 
 
 def curve(plan: Plan, name: str) -> tuple[list[Row], Any]:
@@ -216,16 +227,22 @@ def run_part(
     plan: Plan,
     file: str,
     title: str,
-) -> list[Row]:
-    """All models of a part; what is finished is written after each."""
+) -> tuple[list[Row], bool]:
+    """All models of a part; what is finished is written after each.
+
+    Where all fail, what an earlier run has written stays.
+
+    Returns:
+        The rows, and whether a model failed.
+    """
     rows, raw, failures = list[Row](), dict[str, Any](), dict[str, str]()
     for name, (more, details) in surviving(names, lambda one: work(plan, one), failures):
         rows += more
         raw[name] = details
         document.write(file, title, rows, {"failures": failures, **raw})
-    if failures:
+    if failures and rows:
         document.write(file, title, rows, {"failures": failures, **raw})
-    return rows
+    return rows, bool(failures)
 
 
 def options() -> argparse.Namespace:
@@ -259,14 +276,15 @@ def main() -> None:
             Path(place),
         )
         title = "70 % of the channels left, on top of the exact recipe, no training"
-        run_part(asked.models, thirty_percent, plan, "pruning", title)
+        _, first = run_part(asked.models, thirty_percent, plan, "pruning", title)
         title = f"Shares of the time left, on top of the exact recipe, reconstructed; {plan.how}"
-        rows = run_part(asked.curves, curve, plan, "pruning_curve", title)
+        rows, second = run_part(asked.curves, curve, plan, "pruning_curve", title)
         if rows:
             draw(rows, document.RESULTS / "pruning_curve.html")
         title = f"Half of the weights zero; {plan.how}"
-        run_part(asked.zeros, zeros, plan, "pruning_zeros", title)
-    say("done")
+        _, third = run_part(asked.zeros, zeros, plan, "pruning_zeros", title)
+    if first or second or third:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
