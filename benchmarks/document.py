@@ -20,9 +20,11 @@ def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> No
         name: Base name of both files.
         title: What was measured, in a line.
         rows: One dictionary a table row, all with the same keys.
-        raw: Everything else worth keeping.
+        raw: Everything else worth keeping; what it has under ``failures`` (name → text) is told
+            below the table.
     """
     RESULTS.mkdir(exist_ok=True)
+    failures = raw.get("failures", {}) if isinstance(raw, dict) else {}
     machine = asdict(environment())
     document = {
         "title": title,
@@ -32,7 +34,8 @@ def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> No
     }
     text = json.dumps(document, indent=1, default=str)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    lines = [f"# {title}", "", _table(rows), "", _circumstances(machine), ""]
+    failed = [f"{name} failed: {text}\n" for name, text in failures.items()]
+    lines = [f"# {title}", "", _table(rows), "", *failed, _circumstances(machine), ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 

@@ -1,138 +1,205 @@
-"""Channels out of real models: what reconstruction heals, and speed against accuracy as a curve.
+"""Pruning on real models: what reconstruction heals, speed against accuracy, and zeros.
 
-The first table prunes every convolutional model to 70 % of its channels, with and without
-reconstruction. The curve asks for smaller shares of the foreseen time of a few models; with
-``--minutes`` (and PyTorch) each point is also trained to do what the original does.
+Three parts. ``table`` prunes every convolutional model to 70 % of its channels, of each group alike
+or of all together, with and without reconstruction. ``curve`` asks for smaller shares of the
+foreseen time of a few models; with ``--minutes`` (and PyTorch) each point is also trained to do
+what the original does. ``zeros`` sets half of the weights of two models to zero, and with
+``--minutes`` trains what is left.
+
+A model that fails is told below its table, the others go on; each finished one is written at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import document
+from zoo_case import Case, surviving
 
-from onnxopt import api, pipeline, store
-from onnxopt.api import RunOptions
-from onnxopt.api.workbench import Workbench
+from onnxopt import store
 from onnxopt.comparing import Comparison
-from onnxopt.recipe import Recipe
-from onnxopt.timing import BenchmarkConfig, Ratio
-from onnxopt_models.cache import default_cache_dir
-from onnxopt_models.fetch import fetch
-from onnxopt_models.tasks import find_task
+from onnxopt.counting import sparsity
+from onnxopt.timing import Ratio
 
-MODELS = ("digits", "captcha", "ddddocr", "pp-ocr-cls", "orientation", "pp-ocr-rec", "pp-ocr-det")
+MODELS = (
+    "digits",
+    "captcha",
+    "ddddocr",
+    "pp-ocr-cls",
+    "orientation",
+    "effnet-lite0",
+    "pp-ocr-rec",
+    "pp-ocr-det",
+)
 CURVES = ("captcha", "orientation")
+ZEROS = ("minilm-l3", "effnet-lite0")
 KEEPS = (0.9, 0.8, 0.7, 0.6, 0.5)
-_CUT = "prune-channels{keep=0.7}"
+_CUTS = {
+    "each group's": "prune-channels{keep=0.7}",
+    "all": "prune-channels{keep=0.7, scope=global}",
+}
 _HEAL = "reconstruct-layers"
+_ZERO = {
+    "half": "prune-magnitude{amount=0.5}",
+    "half, in two steps": "prune-magnitude{amount=0.35}%s | prune-magnitude{amount=0.5}",
+    "2:4": "prune-n-of-m",
+}
+
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A model of the zoo, exactly rewritten, with its data."""
+@dataclass(frozen=True)
+class Plan:
+    """What every part is asked for.
 
-    name: str
-    bench: Workbench
-    exact: pipeline.PipelineResult
-    test: str
+    Attributes:
+        rounds: Of timing.
+        learn: Samples that the table's reconstruction fits to.
+        train: Samples that the curve and the zeros learn from.
+        samples: Of the task, to judge by.
+        minutes: Of training, each time.
+        threads: For all but timing.
+        folder: Where models go.
+    """
+
+    rounds: int
+    learn: int
+    train: int
+    samples: int
+    minutes: float
+    threads: int
     folder: Path
 
-    @classmethod
-    def of(cls, name: str, counts: tuple[int, int], folder: Path) -> Case:
-        """Fetch, build the samples to learn from and to judge by, rewrite."""
-        task, cache = find_task(name), default_cache_dir()
-        learn = str(task.build(cache, samples=counts[0], split="calibration"))
-        test = str(task.build(cache, samples=counts[1], split="test"))
-        source, options = fetch(task.model), RunOptions()
-        bench = Workbench.open(source, api.held_out(source, learn, test, options), options)
-        exact = pipeline.run(bench.model, bench.exact, bench.context)
-        return cls(name, bench, exact, test, folder)
+    def case(self, name: str, learn: int) -> Case:
+        """A model with so many samples to learn from."""
+        return Case.of(name, (learn, self.samples), self.folder, self.threads)
 
-    def pruned(self, recipe: str, label: str) -> Path:
-        """The file that a recipe and then the target's float spellings make."""
-        made = pipeline.run(self.exact.model, Recipe.parse(recipe), self.bench.context).model
-        return self.finished(made, label)
-
-    def finished(self, model: Any, label: str) -> Path:
-        """A model spelled for the target's float kernels, written."""
-        tail = Recipe.parse(self.bench.target.float_recipe)
-        path = self.folder / f"{self.name}-{label}.onnx"
-        store.save(pipeline.run(model, tail, self.bench.context).model, path)
-        return path
-
-    def judged(self, path: Path) -> Comparison:
-        """Against the original, on the task."""
-        metric = find_task(self.name).metric
-        return api.compare(self.bench.model, path, data=self.test, metric=metric)
-
-    def timed(self, paths: Sequence[Path], rounds: int) -> dict[str, Ratio]:
-        """Each file's speed over the first's, by file name."""
-        found = api.benchmark(
-            paths, data=self.test, config=BenchmarkConfig(rounds=rounds), samples=1
-        )
-        return {ratio.candidate: ratio for ratio in found.ratios}
+    @property
+    def how(self) -> str:
+        """Of training, in words."""
+        return f"{self.minutes:g} minutes of training each time" if self.minutes else "no training"
 
 
-def thirty_percent(case: Case, rounds: int) -> tuple[dict[str, Any], Any]:
+def thirty_percent(plan: Plan, name: str) -> tuple[list[Row], Any]:
     """70 % of the channels, healed and not: errors, the metric, speed over the exact model."""
+    case = plan.case(name, plan.learn)
     exact = case.finished(case.exact.model, "exact")
-    bare, healed = case.pruned(_CUT, "cut"), case.pruned(f"{_CUT} | {_HEAL}", "healed")
-    before, after = case.judged(bare), case.judged(healed)
-    ratio = case.timed([exact, healed], rounds)[healed.name]
-    if before.fidelity is None or after.fidelity is None or after.metric is None:
-        raise SystemExit(f"{case.name}: nothing to compare")
-    row = {
-        "model": case.name,
-        "relative L2, cut": f"{before.fidelity.mean:.3f}",
-        "reconstructed": f"{after.fidelity.mean:.3f}",
-        "metric before": f"{after.metric.before:.4f}",
-        "reconstructed ": f"{after.metric.after:.4f}",
-        "n": after.samples,
-        "MB": f"{exact.stat().st_size / 1e6:.2f} → {healed.stat().st_size / 1e6:.2f}",
-        "speed-up over exact": f"{ratio.speedup:.2f}",
-        "95 %": f"{ratio.low:.2f} to {ratio.high:.2f}",
-    }
-    return row, {"cut": before.to_json(), "healed": after.to_json(), "ratio": asdict(ratio)}
+    bare = [case.changed(cut, f"cut{at}") for at, cut in enumerate(_CUTS.values())]
+    healed = [
+        case.changed(f"{cut} | {_HEAL}", f"healed{at}") for at, cut in enumerate(_CUTS.values())
+    ]
+    timing = case.timed([exact, *healed], plan.rounds)
+    ratios = {ratio.candidate: ratio for ratio in timing.ratios}
+    rows, raw = list[Row](), dict[str, Any]()
+    for of, first, path in zip(_CUTS, bare, healed, strict=True):
+        before, after, ratio = case.judged(first), case.judged(path), ratios[path.name]
+        cut, left = _error(before), _error(after)
+        rows.append(
+            {
+                "model": name,
+                "70 % of": f"{of} channels",
+                "relative L2, cut": f"{cut:.3f}",
+                "reconstructed": f"{left:.3f}",
+                "of it left": f"{left / max(cut, 1e-12):.2f}",
+                **_metric(after),
+                "MB": f"{exact.stat().st_size / 1e6:.2f} → {path.stat().st_size / 1e6:.2f}",
+                **_time(ratio),
+            }
+        )
+        raw[of] = {"cut": before.to_json(), "healed": after.to_json()}
+    return rows, {"comparisons": raw, "benchmark": asdict(timing)}
 
 
-def curve(case: Case, minutes: float, rounds: int) -> list[dict[str, Any]]:
+def curve(plan: Plan, name: str) -> tuple[list[Row], Any]:
     """Points of speed and metric, one a share of the foreseen time."""
+    case = plan.case(name, plan.train)
     exact = case.finished(case.exact.model, "exact")
-    train = f" | distill{{minutes={minutes}, patience=0}}" if minutes else ""
+    train = _training(plan)
     paths = [
-        case.pruned(
+        case.changed(
             f"prune-channels{{keep={keep}, scope=latency, multiple=16}} | {_HEAL}{train}", str(keep)
         )
         for keep in KEEPS
     ]
-    ratios = case.timed([exact, *paths], rounds)
-    rows = []
+    timing = case.timed([exact, *paths], plan.rounds)
+    ratios = {ratio.candidate: ratio for ratio in timing.ratios}
+    rows, raw = list[Row](), dict[str, Any]()
     for keep, path in zip(KEEPS, paths, strict=True):
         found, ratio = case.judged(path), ratios[path.name]
-        if found.metric is None:
-            raise SystemExit(f"{case.name}: no metric")
-        change = found.metric.change
-        rows.append(
-            {
-                "model": case.name,
-                "share of time asked": keep,
-                "time, measured": f"{1 / ratio.speedup:.2f}",
-                "95 %": f"{1 / ratio.high:.2f} to {1 / ratio.low:.2f}",
-                "metric": f"{found.metric.before:.4f} → {found.metric.after:.4f}",
-                "change, 95 %": f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]",
-                "n": found.samples,
-            }
-        )
-    return rows
+        rows.append({"model": name, "share of time asked": keep, **_time(ratio), **_metric(found)})
+        raw[str(keep)] = found.to_json()
+    return rows, {"comparisons": raw, "benchmark": asdict(timing)}
 
 
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def zeros(plan: Plan, name: str) -> tuple[list[Row], Any]:
+    """Half of the weights zero, in one layer or another, recovered and not."""
+    case = plan.case(name, plan.train)
+    exact = case.finished(case.exact.model, "exact")
+    rows, raw = [_zero_row(case, "exact", "none", exact)], dict[str, Any]()
+    train = _training(plan)
+    for what, spelled in _ZERO.items():
+        steps = spelled % train if "%s" in spelled else spelled
+        recipes = {"none": steps} if "%s" not in spelled else {}
+        if train:
+            recipes[f"{plan.minutes:g} min"] = steps + train
+        for recovery, recipe in recipes.items():
+            path = case.changed(recipe, f"zeros{len(rows)}")
+            rows.append(_zero_row(case, what, recovery, path))
+            raw[recipe] = rows[-1]
+    return rows, raw
+
+
+def _zero_row(case: Case, what: str, recovery: str, path: Path) -> Row:
+    found, model = case.judged(path), store.load(path)
+    layers = sparsity(model)
+    share = sum(one.zeros for one in layers) / max(sum(math.prod(one.shape) for one in layers), 1)
+    return {
+        "model": case.name,
+        "zeros": what,
+        "recovery": recovery,
+        "share of zeros": f"{share:.3f}",
+        "relative L2": f"{_error(found):.3f}",
+        **_metric(found),
+        "MB under zlib": f"{store.file_size(model).zlib_bytes / 1e6:.2f}",
+    }
+
+
+def _training(plan: Plan) -> str:
+    return f" | distill{{minutes={plan.minutes:g}, patience=0}}" if plan.minutes else ""
+
+
+def _error(found: Comparison) -> float:
+    if found.fidelity is None:
+        raise ValueError("the outputs cannot be compared")
+    return found.fidelity.mean
+
+
+def _metric(found: Comparison) -> Row:
+    if found.metric is None:
+        raise ValueError("the task has no metric")
+    change = found.metric.change
+    return {
+        "metric": f"{found.metric.before:.4f} → {found.metric.after:.4f}",
+        "change, 95 %": f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]",
+        "n": found.samples,
+    }
+
+
+def _time(ratio: Ratio) -> Row:
+    return {
+        "time, measured": f"{1 / ratio.speedup:.2f}",
+        "95 % of it": f"{1 / ratio.high:.2f} to {1 / ratio.low:.2f}",
+    }
+
+
+def draw(rows: Sequence[Row], path: Path) -> None:
     """Time left against the metric's change, a line a model; an HTML file."""
     import plotly.graph_objects as go
 
@@ -154,38 +221,70 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     figure.write_html(path, include_plotlyjs="cdn", full_html=True, div_id=path.stem)
 
 
-def main() -> None:
-    """Both tables and the picture."""
+def run_part(
+    names: Sequence[str],
+    work: Callable[[Plan, str], tuple[list[Row], Any]],
+    plan: Plan,
+    file: str,
+    title: str,
+) -> tuple[list[Row], bool]:
+    """All models of a part; what is finished is written after each.
+
+    Where all fail, what an earlier run has written stays.
+
+    Returns:
+        The rows, and whether a model failed.
+    """
+    rows, raw, failures = list[Row](), dict[str, Any](), dict[str, str]()
+    for name, (more, details) in surviving(names, lambda one: work(plan, one), failures):
+        rows += more
+        raw[name] = details
+        document.write(file, title, rows, {"failures": failures, **raw})
+    if failures and rows:
+        document.write(file, title, rows, {"failures": failures, **raw})
+    return rows, bool(failures)
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="*", default=MODELS, metavar="ID")
-    parser.add_argument("--curves", nargs="*", default=CURVES, metavar="ID")
+    parser.add_argument("--models", nargs="*", default=MODELS, metavar="ID", help="of the table")
+    parser.add_argument("--curves", nargs="*", default=CURVES, metavar="ID", help="of the curve")
+    parser.add_argument("--zeros", nargs="*", default=ZEROS, metavar="ID", help="of the zeros")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--learn", type=int, default=64, help="samples for the first table")
-    parser.add_argument("--train", type=int, default=512, help="samples for the curve")
+    parser.add_argument("--train", type=int, default=512, help="samples for curve and zeros")
     parser.add_argument("--samples", type=int, default=500, help="of the task, to judge by")
-    parser.add_argument("--minutes", type=float, default=0.0, help="of training for each point")
-    arguments = parser.parse_args()
+    parser.add_argument("--minutes", type=float, default=0.0, help="of training, each time")
+    parser.add_argument("--threads", type=int, default=2, help="for all but timing")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The tables and the picture."""
+    asked = options()
+    if asked.minutes and importlib.util.find_spec("torch") is None:
+        raise SystemExit("--minutes needs PyTorch: pip install 'onnxopt[torch]'")
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        counts = arguments.learn, arguments.samples
-        found = [
-            thirty_percent(Case.of(name, counts, folder), arguments.rounds)
-            for name in arguments.models
-        ]
-        if found:
-            title = "70 % of the channels left, on top of the exact recipe, no training"
-            document.write("pruning", title, [row for row, _ in found], [raw for _, raw in found])
-        counts = arguments.train, arguments.samples
-        rows = [
-            row
-            for name in arguments.curves
-            for row in curve(Case.of(name, counts, folder), arguments.minutes, arguments.rounds)
-        ]
+        plan = Plan(
+            asked.rounds,
+            asked.learn,
+            asked.train,
+            asked.samples,
+            asked.minutes,
+            asked.threads,
+            Path(place),
+        )
+        title = "70 % of the channels left, on top of the exact recipe, no training"
+        _, first = run_part(asked.models, thirty_percent, plan, "pruning", title)
+        title = f"Shares of the time left, on top of the exact recipe, reconstructed; {plan.how}"
+        rows, second = run_part(asked.curves, curve, plan, "pruning_curve", title)
         if rows:
-            how = f"{arguments.minutes:g} minutes of training a point" if arguments.minutes else ""
-            title = "Shares of the time left, on top of the exact recipe, reconstructed"
-            document.write("pruning_curve", f"{title}; {how or 'no training'}", rows, {})
             draw(rows, document.RESULTS / "pruning_curve.html")
+        title = f"Half of the weights zero; {plan.how}"
+        _, third = run_part(asked.zeros, zeros, plan, "pruning_zeros", title)
+    if first or second or third:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

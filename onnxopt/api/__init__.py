@@ -10,7 +10,9 @@ from onnxopt.api.model import ModelSummary, inspect, load, save
 from onnxopt.api.optimizing import OptimizeResult, optimize
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import package, verify
-from onnxopt.api.pruning import PruneResult, default_prune, prune
+from onnxopt.api.prune_search import PruneSearch
+from onnxopt.api.prune_steps import default_prune
+from onnxopt.api.pruning import PruneResult, prune
 from onnxopt.api.quantizing import QuantizeResult, default_quantize, quantize
 from onnxopt.api.recovering import RecoverResult, distill, recover
 from onnxopt.api.timing import benchmark, profile
@@ -29,6 +31,7 @@ __all__ = [
     "ModelSummary",
     "OptimizeResult",
     "PruneResult",
+    "PruneSearch",
     "QuantizeResult",
     "RecoverResult",
     "RunOptions",

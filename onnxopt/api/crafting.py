@@ -11,7 +11,8 @@ from onnxopt.api.budget import allows, criteria_of, goal_of
 from onnxopt.api.options import Budget
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import Workbench
-from onnxopt.comparing import Comparison, Equivalence, compare
+from onnxopt.comparing import Comparison, Criteria, Equivalence, compare
+from onnxopt.data import Dataset
 from onnxopt.errors import BackendMissingError, DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe, Step
@@ -89,10 +90,7 @@ def lossy_part(
 
 
 def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Comparison:
-    """The original in fp32 on the CPU, and what was made of it as it will run, on held-out samples.
-
-    Where the target is elsewhere and nothing is to be timed, that runs on the CPU too, with a
-    warning.
+    """The original and what was made of it, on held-out samples; see ``compared_on``.
 
     Raises:
         DataError: There are none.
@@ -100,14 +98,28 @@ def held_out_comparison(bench: Workbench, model: ir.Model, budget: Budget) -> Co
     """
     if bench.data is None or not len(bench.data.test):
         raise DataError("there are no held-out samples to compare with")
+    return compared_on(bench, model, bench.data.test, criteria_of(budget, bench.options.seed))
+
+
+def compared_on(
+    bench: Workbench, model: ir.Model, samples: Dataset, criteria: Criteria
+) -> Comparison:
+    """The original in fp32 on the CPU, and what was made of it as it will run, on some samples.
+
+    Where the target is elsewhere and nothing is to be timed, that runs on the CPU too, with a
+    warning.
+
+    Raises:
+        BackendMissingError: The target is elsewhere, and something is to be timed.
+    """
     ours = replace(bench.session, spinning=False)
     plain = replace(ours, provider="cpu", precision="fp32")
     missing = "" if bench.options.measure else _missing(ours)
     found = compare(
         bench.model,
         model,
-        bench.data.test,
-        criteria_of(budget, bench.options.seed),
+        samples,
+        criteria,
         config=plain,
         candidate_config=plain if missing else ours,
         progress=bench.options.progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,53 +15,21 @@ from onnxopt.api.counting import counted, sizes_of
 from onnxopt.api.crafting import exact_part, float_part, held_out_comparison, replayed, with_goal
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
+from onnxopt.api.prune_search import Probe, PruneSearch, search_share
+from onnxopt.api.prune_steps import default_prune
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.counting import sparsity
 from onnxopt.data import Feeds
-from onnxopt.errors import DataError, UsageError
+from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import StepResult
 
-PruneKind = Literal["channels", "magnitude", "nm"]
-DEFAULT_KEEP: dict[PruneKind, float] = {"channels": 0.7, "magnitude": 0.5, "nm": 0.5}
+PruneVerdict = Literal["pruned", "kept-whole"]
 EXACT, PRUNED = "the exact model", "the pruned model"
-_GROUPS = (4, 8, 16)
-_CLOSE = 1e-9
-
-
-def default_prune(
-    kind: PruneKind = "channels", keep: float | None = None, *, has_data: bool = True
-) -> str:
-    """The pruning steps of the verb where none are given.
-
-    Args:
-        kind: ``channels`` takes out whole channels, ``magnitude`` and ``nm`` make zeros.
-        keep: Share of the channels or weights that stays; for ``nm`` it has to be N of 4, 8 or 16.
-            By default 0.7 of the channels, half of the weights.
-        has_data: Whether there are samples to fit what remains to.
-
-    Raises:
-        UsageError: There is no such share.
-    """
-    share = DEFAULT_KEEP[kind] if keep is None else keep
-    if not 0 < share < 1:
-        raise UsageError(f"keep {share}", "a share between 0 and 1, such as 0.7")
-    match kind:
-        case "channels":
-            fit = " | reconstruct-layers" if has_data else ""
-            return f"prune-channels{{keep={share}}}{fit}"
-        case "magnitude":
-            return f"prune-magnitude{{amount={round(1 - share, 9)}}}"
-        case "nm":
-            fits = (m for m in _GROUPS if abs(share * m - round(share * m)) < _CLOSE)
-            group = next(fits, None)
-            if group is None:
-                raise UsageError(f"keep {share} of N:M", "N of 4, 8 or 16, such as 0.5 for 2:4")
-            return f"prune-n-of-m{{n={round(share * group)}, m={group}}}"
 
 
 @dataclass(frozen=True)
@@ -87,8 +56,10 @@ class PruneResult:
     """What ``prune`` did.
 
     Attributes:
-        model: What ships: the pruned model, also where it misses the budget.
-        fits: Whether it is inside the budget.
+        model: What ships: the pruned model, also where it misses the budget; after a search
+            the exact model where nothing pruned is inside.
+        verdict: ``pruned``, or ``kept-whole`` where a search has found nothing inside the budget.
+        fits: Whether what ships is inside the budget.
         why: The reason in a sentence.
         exact: What the exact passes did before.
         pruned: What the pruning passes did.
@@ -100,9 +71,11 @@ class PruneResult:
         benchmark: The exact model and the pruned one timed side by side; None where that was not
             asked for.
         saved: Where it was written; None where nothing was.
+        probes: The shares that a search has tried, in order; empty without one.
     """
 
     model: ir.Model
+    verdict: PruneVerdict
     fits: bool
     why: str
     exact: PipelineResult
@@ -114,6 +87,7 @@ class PruneResult:
     uncounted: tuple[str, ...]
     benchmark: BenchmarkResult | None
     saved: store.SavedModel | None
+    probes: tuple[Probe, ...] = ()
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -135,10 +109,12 @@ class PruneResult:
         """The result as plain values, models left out."""
         before, after = self.footprints
         return {
+            "verdict": self.verdict,
             "fits": self.fits,
             "why": self.why,
             "summary": self.summary,
             "recipe": str(self.recipe),
+            "search": [asdict(probe) for probe in self.probes],
             "before": asdict(before),
             "after": asdict(after),
             "uncounted": list(self.uncounted),
@@ -156,7 +132,7 @@ def prune(
     output: Path | str | None = None,
     *,
     data: DataSource | None = None,
-    recipe: str | Recipe | None = None,
+    recipe: str | Recipe | PruneSearch | None = None,
     budget: Budget | None = None,
     options: RunOptions | None = None,
     observer: Observer | None = None,
@@ -167,7 +143,8 @@ def prune(
         model: Path, bytes, ``onnx.ModelProto`` or ``onnx_ir.Model``; never changed.
         output: Where to write the pruned model; None writes nothing.
         data: Samples; split into calibration and held-out ones unless a ``Split`` is given.
-        recipe: The pruning steps, those that recover included; see ``default_prune``.
+        recipe: The pruning steps, those that recover included, see ``default_prune``; or a search
+            for the most that the budget allows.
         budget: How much worse the result may be; by default a mean relative L2 error of 0.05.
         options: Target, threads, seed and so on.
         observer: Hears about each pass.
@@ -180,10 +157,56 @@ def prune(
     budget = budget or Budget()
     bench = with_goal(Workbench.open(model, data, options or RunOptions()), budget)
     _check_data(bench, budget)
-    chain = bench.recipe(
-        default_prune(has_data=bench.data is not None) if recipe is None else recipe
-    )
     exact, equivalence = exact_part(bench, observer)
+    chain, probes = _chain(bench, exact, recipe, budget, observer)
+    made = _made(bench, exact, chain, budget, observer)
+    verdict: PruneVerdict = "pruned"
+    if isinstance(recipe, PruneSearch) and not (made.fits and made.pruned.changed):
+        tried, verdict = made, "kept-whole"
+        made = _made(bench, exact, Recipe(()), budget, observer)
+        made = replace(made, fits=True, why=_why_whole(probes, tried))
+    footprints, uncounted = _footprints(bench, made.after.model)
+    timing = None
+    if bench.options.measure and made.pruned.changed:
+        exact_float = float_part(bench, exact)
+        timing = time_both(bench, {EXACT: exact_float.model, PRUNED: made.after.model})
+    saved = store.save(made.after.model, Path(output)) if output is not None else None
+    return PruneResult(
+        model=made.after.model,
+        verdict=verdict,
+        fits=made.fits,
+        why=made.why,
+        exact=exact,
+        pruned=made.pruned,
+        after=made.after,
+        equivalence=equivalence,
+        comparison=made.comparison,
+        footprints=footprints,
+        uncounted=uncounted,
+        benchmark=timing,
+        saved=saved,
+        probes=tuple(probes),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What a recipe made of the exact model, and how that was judged."""
+
+    pruned: PipelineResult
+    after: PipelineResult
+    comparison: Comparison | None
+    fits: bool
+    why: str
+
+
+def _made(
+    bench: Workbench,
+    exact: PipelineResult,
+    chain: Recipe,
+    budget: Budget,
+    observer: Observer | None,
+) -> _Made:
     pruned = pipeline.run(exact.model, chain, bench.context, observer)
     if bench.options.verify:
         verify_result(bench, exact.model, pruned)
@@ -191,26 +214,32 @@ def prune(
     comparison, fits, why = _judged(bench, after.model, budget)
     if not pruned.changed:
         why = f"nothing was pruned; {why}"
-    footprints, uncounted = _footprints(bench, after.model)
-    timing = None
-    if bench.options.measure:
-        exact_float = float_part(bench, exact)
-        timing = time_both(bench, {EXACT: exact_float.model, PRUNED: after.model})
-    saved = store.save(after.model, Path(output)) if output is not None else None
-    return PruneResult(
-        model=after.model,
-        fits=fits,
-        why=why,
-        exact=exact,
-        pruned=pruned,
-        after=after,
-        equivalence=equivalence,
-        comparison=comparison,
-        footprints=footprints,
-        uncounted=uncounted,
-        benchmark=timing,
-        saved=saved,
-    )
+    return _Made(pruned, after, comparison, fits, why)
+
+
+def _chain(
+    bench: Workbench,
+    exact: PipelineResult,
+    recipe: str | Recipe | PruneSearch | None,
+    budget: Budget,
+    observer: Observer | None,
+) -> tuple[Recipe, list[Probe]]:
+    """The pruning steps, after a search where one was asked for."""
+    if not isinstance(recipe, PruneSearch):
+        default = default_prune(has_data=bench.data is not None)
+        return bench.recipe(default if recipe is None else recipe), []
+    probes = search_share(bench, exact, recipe, budget, observer)
+    inside = [probe.recipe for probe in probes if probe.fits and probe.pruned]
+    return (bench.recipe(inside[-1]) if inside else Recipe(())), probes
+
+
+def _why_whole(probes: Sequence[Probe], tried: _Made) -> str:
+    """Why a search has come to nothing."""
+    inside = [probe.keep for probe in probes if probe.fits and probe.pruned]
+    if inside:
+        return f"keep {inside[-1]:g}, inside on search data, is not on held-out ones: {tried.why}"
+    outside = [probe for probe in probes if not probe.fits]
+    return f"no share is inside the budget; {outside[-1] if outside else probes[-1]}"
 
 
 def _check_data(bench: Workbench, budget: Budget) -> None:

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from onnxopt.api import PruneResult
-    from onnxopt.api.pruning import Footprint, PruneKind
+    from onnxopt.api.prune_steps import PruneKind
+    from onnxopt.api.pruning import Footprint
     from onnxopt.data import DataOptions
 
 
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 @click.option(
     "--keep",
     type=float,
-    help="Share that stays; by default 0.7 of the channels or half of the weights.",
+    help="Share that stays; by default the least that a stated budget allows (bisected), without "
+    "one 0.7 of the channels or half of the weights.",
 )
 @click.option("--recipe", help="Pruning steps, recovery included, instead of --kind and --keep.")
 @click.option("--data", help="Samples to fit to and to compare on.")
@@ -90,8 +92,10 @@ def command(
 ) -> None:
     """Prune MODEL and write the result, with what that costs on held-out samples.
 
-    Where a stated budget is missed, the pruned model is written all the same, and the exit code
-    is 5. --force only replaces an existing file.
+    With a budget (--max-drop, --max-error) and neither --keep nor --recipe, the share is searched
+    for: what is written is inside the budget, or is the exact model, unpruned (kept-whole). Where a
+    share or recipe that was asked for misses a stated budget, the pruned model is written all the
+    same, and the exit code is 5. --force only replaces an existing file.
     """
     from onnxopt import api
     from onnxopt.cli.watch import watching
@@ -100,10 +104,12 @@ def command(
         raise UsageError("--recipe next to --kind or --keep", "one or the other")
     if test_data and not data:
         raise UsageError("--test-data without --data", "samples to fit with, too")
-    steps = recipe or api.default_prune(kind or "channels", keep, has_data=data is not None)
     destination = check_output(settings, output)
     built_in, sizes = specialization(dims, inputs, keep_inputs)
     budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided)
+    has_data, pruned = data is not None, kind or "channels"
+    steps = recipe or api.default_prune(pruned, keep, has_data=has_data)
+    searches = budget.is_stated and has_data and not recipe and keep is None
     with watching(settings, f"pruning {model}") as watch:
         options = run_options(
             settings,
@@ -119,7 +125,7 @@ def command(
             model,
             destination,
             data=None if data is None else api.held_out(model, data, test_data, options),
-            recipe=steps,
+            recipe=api.PruneSearch(pruned) if searches else steps,
             budget=budget,
             options=options,
             observer=watch,
@@ -137,7 +143,10 @@ def _print(settings: Settings, result: PruneResult) -> None:
     for line in describe_comparison(result.comparison) if result.comparison else []:
         settings.say(line)
     verdict = "inside the budget" if result.fits else "misses the budget"
+    verdict = "kept-whole" if result.verdict == "kept-whole" else verdict
     settings.say(f"verdict: {verdict} ({result.why})" if result.comparison else result.why)
+    if result.probes and result.verdict == "pruned":
+        settings.say(f"again without searching: --recipe '{result.pruned.recipe}'")
     verified = str(result.equivalence) if result.equivalence else "not verified"
     settings.say(f"exact part: {verified}")
     timing = result.benchmark

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxopt.cli.options import (
+    accept_undecided_option,
     check_output,
     max_drop_option,
     max_error_option,
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from onnxopt.data import DataOptions
 
 Command = Callable[..., Any]
+_PLAIN = (
+    "minutes", "steps", "rate", "batch", "micro", "decay", "patience", "temperature",
+    "hint_weight", "augment",
+)  # fmt: skip
 
 _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.argument("student", type=click.Path(path_type=Path)),
@@ -37,8 +42,16 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     click.option("--steps", type=int, help="Updates of the weights."),
     click.option("--rate", type=float, help="Highest learning rate; by default by the error."),
     click.option("--batch", type=int, help="Samples an update; 16 by default."),
+    click.option("--micro", type=int, help="Most samples that run at once; a batch by default."),
+    click.option("--decay", type=float, help="Weight decay of matrices; 0.01 by default."),
+    click.option(
+        "--patience",
+        type=int,
+        help="Looks (of 20) without a better one before it ends; 10 by default, 0 for never.",
+    ),
     click.option("--temperature", type=float, help="Of soft targets; 2 by default."),
     click.option("--hints", help="Inner tensors to match: auto, none, or names with commas."),
+    click.option("--hint-weight", type=float, help="Of hints in the beginning; 1 by default."),
     click.option("--label-weight", type=float, help="Weight of labels; 0 by default."),
     click.option(
         "--augment",
@@ -50,6 +63,7 @@ _OPTIONS: tuple[Callable[[Command], Command], ...] = (
     metric_option,
     max_drop_option,
     max_error_option,
+    accept_undecided_option,
     with_settings(*WRITES),
     with_reading,
 )
@@ -78,7 +92,8 @@ def _run(
 
     output, student, teacher = values["output"], values["student"], values["teacher"]
     destination = check_output(settings, output)
-    budget = api.Budget(values["metric"], parse_drop(values["max_drop"]), values["max_error"])
+    drop, undecided = parse_drop(values["max_drop"]), values["accept_undecided"]
+    budget = api.Budget(values["metric"], drop, values["max_error"], undecided)
     with watching(settings, f"{name}: {student} learns from {teacher}") as watch:
         options = run_options(settings, watch.progress, reading=reading)
         result = verb(
@@ -98,9 +113,9 @@ def _run(
 
 def _training(values: dict[str, Any]) -> dict[str, Any]:
     """Options of the pass, those that were given."""
-    named = {"label_weight": "labels"}
-    names = ("minutes", "steps", "rate", "batch", "temperature", "label_weight", "augment")
-    given = {named.get(name, name): values[name] for name in names if values[name] is not None}
+    given = {name: values[name] for name in _PLAIN if values[name] is not None}
+    if values["label_weight"] is not None:
+        given["labels"] = values["label_weight"]
     hints = values["hints"]
     if hints is not None:
         given["hints"] = hints if hints in ("auto", "none") else hints.split(",")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import fnmatch
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
@@ -10,6 +11,7 @@ import onnx_ir as ir
 
 from onnxopt.errors import RecipeError
 from onnxopt.exactness import Exactness
+from onnxopt.graph import label
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.prune._choice import (
     Grain,
@@ -45,7 +47,8 @@ class PruneChannels(Pass):
             foresee, so that most time is gained for what is lost.
         multiple: Numbers of channels left are multiples of this, where the group has as many.
         least: Channels that stay in any case.
-        skip: Groups, by name, or tensors of groups, that stay whole.
+        skip: Groups that stay whole, by their name or that of one of their tensors or of a layer
+            that makes their channels (``*`` and ``?`` allowed).
         units: How many units to keep by group name, in place of ``keep`` and ``scope``; groups that
             are not named stay whole.
     """
@@ -70,10 +73,7 @@ class PruneChannels(Pass):
         """Score, choose, take out; a note for each group."""
         groups, refusals = couplings(model)
         yield from refusals
-        skipped = [group.name for group in groups if self._skips(group)]
-        for name in skipped:
-            yield Note.refused(name, "is to be left whole")
-        groups = tuple(group for group in groups if group.name not in skipped)
+        groups = yield from self._without_skipped(groups)
         if not groups:
             return
         scores = score_units(model, groups, self._importance(context), context)
@@ -112,8 +112,25 @@ class PruneChannels(Pass):
         forecast = forecast_of(model, groups, context)
         return counts_in_time(groups, scores, forecast, self.keep, grain)
 
-    def _skips(self, group: Group) -> bool:
-        return any(name == group.name or name in group.tensors for name in self.skip)
+    def _without_skipped(self, groups: Sequence[Group]) -> Generator[Note, None, tuple[Group, ...]]:
+        """The groups that may become smaller; notes on the others, and on names that fit none."""
+        names = {group.name: _names(group) for group in groups}
+        left = []
+        for group in groups:
+            if any(fnmatch.filter(names[group.name], word) for word in self.skip):
+                yield Note.refused(group.name, "is to be left whole")
+            else:
+                left.append(group)
+        for word in dict.fromkeys(self.skip):
+            if not any(fnmatch.filter(own, word) for own in names.values()):
+                yield Note.refused(word, "no group of channels has a name, tensor or layer like it")
+        return tuple(left)
+
+
+def _names(group: Group) -> set[str]:
+    """What a group goes by: its own name, its tensors and the layers that make its channels."""
+    makers = {label(member.node) for member in group.members if member.role == "makes"}
+    return {group.name, *group.tensors, *makers}
 
 
 def _known(groups: Sequence[Group], units: Mapping[str, int]) -> Mapping[str, int]:

@@ -71,7 +71,7 @@ def test_a_stated_budget_that_is_missed_is_exit_5_and_the_best_is_written(
 ) -> None:
     output = model.with_name("o.onnx")
     words = ("prune", model, "-o", output, "--data", data, "--kind", "nm", "--max-error", "1e-6")
-    words = (*words, "--no-verify")
+    words = (*words, "--no-verify", "--keep", "0.5")
     done = cli.run(capsys, *words)
     assert done.code == 5
     assert "misses the budget" in done.error and "recover" in done.error
@@ -80,6 +80,48 @@ def test_a_stated_budget_that_is_missed_is_exit_5_and_the_best_is_written(
         ("c", "2:4", 0.5),
         ("y", "2:4", 0.5),
     ]
+
+
+def test_a_budget_without_a_share_is_searched(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("prune", model, "-o", model.with_name("o.onnx"), "--data", data, "--kind", "magnitude")
+    words = (*words, "--no-verify", "--max-error", "0.3")
+    done = cli.run(capsys, *words)
+    assert done.code == 0, done.err
+    assert "inside the budget" in done.out and "again without searching: --recipe" in done.out
+    first = cli.run(capsys, *words, "--json", "--force").json
+    assert (first["verdict"], first["fits"]) == ("pruned", True)
+    probes = first["search"]
+    inside = [probe["keep"] for probe in probes if probe["fits"]]
+    outside = [probe["keep"] for probe in probes if not probe["fits"]]
+    assert max(outside) < min(inside) <= max(outside) + 0.025 + 1e-9
+    assert len(probes) <= 6
+    assert f"amount={round(1 - inside[-1], 9)}" in first["recipe"]
+    again = cli.run(capsys, *words, "--json", "--force").json
+    assert again["search"] == probes and again["saved"] == first["saved"]
+
+
+def test_a_search_that_finds_nothing_leaves_the_model_whole(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = model.with_name("o.onnx")
+    words = ("prune", model, "-o", output, "--data", data, "--max-error", "1e-6", "--no-verify")
+    done = cli.run(capsys, *words)
+    assert done.code == 0, done.err
+    assert "verdict: kept-whole (no share is inside the budget; keep" in done.out
+    (weight,) = [v for v in store.load(output).graph.initializers.values() if v.shape.rank() == 4]
+    assert weight.shape == (32, 16, 3, 3)
+
+
+def test_too_little_to_search_with_is_said(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "few.npz", x=np.ones((12, 16, 6, 6), np.float32))
+    words = ("prune", model, "-o", tmp_path / "o.onnx", "--data", tmp_path / "few.npz")
+    done = cli.run(capsys, *words, "--no-verify", "--max-error", "0.1")
+    assert done.code == 3
+    assert "samples to search with" in done.error and "--keep" in done.error
 
 
 def test_without_data_nothing_is_claimed(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,6 +81,17 @@ def test_recovering(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "verdict: recovered (" in done.err
 
 
+def test_options_of_training_reach_the_step(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    more = ("--patience", "3", "--micro", "8", "--decay", "0.1", "--hint-weight", "0.5")
+    done = run(capsys, folder, "recover", *STEPS, *more, "--json")
+    assert done.code == 0, done.err
+    for word in ("patience=3", "micro=8", "decay=0.1", "hint_weight=0.5"):
+        assert word in done.json["recipe"]
+
+
 def test_a_missed_budget_is_written_all_the_same(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
