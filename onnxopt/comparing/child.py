@@ -108,7 +108,7 @@ class _Run:
         self, session: Session, expected: dict[int, dict[str, Any]], accumulator: Accumulator
     ) -> None:
         limits = self._request.tolerance
-        tolerance = None if limits is None else Tolerance(**limits)
+        tolerance = None if limits is None else Tolerance(*limits)
         for number, outputs in expected.items():
             sample = read_sample(self._folder, number)
             self._phase("candidate", f"running sample {sample.item}")

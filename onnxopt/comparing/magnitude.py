@@ -60,4 +60,5 @@ class Magnitude:
             powers = np.einsum(
                 numbers, axes, numbers, axes, kept, dtype=np.float64, casting="unsafe"
             )
-        return np.sqrt(np.where(np.isfinite(powers), powers, np.inf) / count)
+        means = np.where(np.isfinite(powers), powers, np.inf) / count
+        return np.asarray(np.sqrt(means), np.float64)

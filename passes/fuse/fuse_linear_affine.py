@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer, record_origin
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
+from onnxopt_passes.fuse._composite import whole_reason
 from onnxopt_passes.fuse._fold import compose, names, sole_reader
 from onnxopt_passes.fuse._linear import Linear, Refit, read_linear, rename_product
 from onnxopt_passes.fuse._shape import Layout, Layouts
@@ -28,7 +29,8 @@ class FuseLinearAffine(Pass):
     that are scalar or vary along the last axis only, and, between rows (rank 2), inference
     BatchNormalization. After a layer the chain must be its only reader; before layers, these must
     be the chain's only readers. A MatMul without a bias takes none that it would need an Add for,
-    unless a longer chain becomes that Add. Weights that others read too are copied.
+    unless a longer chain becomes that Add. Weights that others read too are copied. What ends a
+    GELU or layer normalization spelled out stays there before a layer: runtimes fuse these whole.
     """
 
     looks_for = frozenset({"Gemm", "MatMul"})
@@ -138,6 +140,9 @@ def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list
         step = _read(producer, layout)
         if not isinstance(step, Step):
             return steps, step
+        whole = whole_reason(producer)
+        if whole is not None:
+            return steps, whole
         if layouts[step.source].rank != layout.rank:
             return steps, f"the rank of what {label(producer)} reads is unknown or another"
         if _may_widen(step, layout):
