@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxopt.comparing import Accumulator, compare_outputs, compare_value, tensors
+from onnxopt.comparing.agreement import within_noise
 from onnxopt.exactness import Exactness, Tolerance
 
 BITWISE = Exactness.BITWISE.tolerance
@@ -204,3 +205,22 @@ def test_few_numbers_and_infinite_ones_have_no_usual_magnitude() -> None:
     b = a.copy()
     b[1] = 0.01
     assert compare_value("y", a, b, ROUNDING).verdict == "differ"
+
+
+def test_noise_excuses_what_is_hardly_larger() -> None:
+    a = np.linspace(-1, 1, 10, dtype=np.float32)
+    noise = compare_outputs({"y": a}, {"y": a + 0.01}, ROUNDING)
+
+    def verdict(found: np.ndarray) -> str:
+        return within_noise(compare_outputs({"y": a}, {"y": found}, ROUNDING), noise)[0].verdict
+
+    assert verdict(a + 0.035) == "agree"
+    assert verdict(a + 0.05) == "differ"
+    assert verdict(a[:5]) == "differ"
+    spike = a.copy()
+    spike[3] += 0.05
+    assert verdict(spike) == "differ"
+    still = compare_outputs({"y": a}, {"y": a}, ROUNDING)
+    assert within_noise(compare_outputs({"y": a}, {"y": a + 1}, ROUNDING), still)[0].verdict == (
+        "differ"
+    )
