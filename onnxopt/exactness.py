@@ -8,10 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Element-wise agreement: ``|a - b| <= atol + rtol * |a|`` with ``a`` the reference."""
+    """Element-wise agreement: ``|a - b| <= atol + rtol * |a|`` with ``a`` the reference.
+
+    Attributes:
+        atol: Absolute part.
+        rtol: Relative part.
+        by_magnitude: Whether ``atol`` is multiplied by the usual magnitude of the numbers around,
+            where that is above 1: where sums of large numbers come to small ones, these carry the
+            rounding of the large.
+    """
 
     atol: float
     rtol: float
+    by_magnitude: bool = False
 
 
 class Exactness(enum.Enum):
@@ -44,6 +53,6 @@ class Exactness(enum.Enum):
 
 _TOLERANCES: dict[Exactness, Tolerance | None] = {
     Exactness.BITWISE: Tolerance(0.0, 0.0),
-    Exactness.ROUNDING: Tolerance(1e-4, 1e-3),
+    Exactness.ROUNDING: Tolerance(1e-4, 1e-3, by_magnitude=True),
     Exactness.LOSSY: None,
 }

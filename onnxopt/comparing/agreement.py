@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from onnxopt.comparing.tensors import TensorDifference, tensor_difference
 from onnxopt.exactness import Tolerance
+
+_NOISE = 4.0
+"""Times what rounding does to the reference, in the largest error and in the L2 error."""
 
 AgreementVerdict = Literal["agree", "differ", "not-comparable"]
 
@@ -77,6 +81,31 @@ def compare_outputs(
     extra = [name for name in candidate if name not in reference]
     found += [_structural(name, "the reference lacks this output") for name in extra]
     return tuple(found)
+
+
+def within_noise(
+    found: Sequence[OutputAgreement], noise: Sequence[OutputAgreement]
+) -> tuple[OutputAgreement, ...]:
+    """Let outputs agree that are hardly farther off than rounding alone may make them.
+
+    Args:
+        found: Of a candidate.
+        noise: Of the reference computed in another order, such as without optimisations.
+    """
+    usual = {one.name: one for one in noise}
+    return tuple(
+        replace(one, verdict="agree", reason="")
+        if one.verdict == "differ" and one.name in usual and _is_close(one, usual[one.name])
+        else one
+        for one in found
+    )
+
+
+def _is_close(found: OutputAgreement, noise: OutputAgreement) -> bool:
+    if found.relative_l2 is None or noise.relative_l2 is None:
+        return False
+    worst = found.max_abs <= _NOISE * noise.max_abs < math.inf
+    return worst and found.relative_l2 <= _NOISE * noise.relative_l2
 
 
 def compare_value(

@@ -6,7 +6,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def check_equivalence(
             variety=variety,
             selective=made_up,
             may_reject=made_up,
-            tolerance=None if tolerance is None else (tolerance.atol, tolerance.rtol),
+            tolerance=None if tolerance is None else astuple(tolerance),
             optimization="off" if exactness is Exactness.BITWISE else "all",
             not_comparable=random_outputs(models[1]) | random_outputs(models[0]),
             timeout_s=limits.timeout_s + _GRACE_S,

@@ -24,7 +24,7 @@ class Request:
         variety: How many sizes of an axis are enough.
         selective: Whether to pass over samples whose sizes add nothing to those accepted before.
         may_reject: Whether the reference may reject samples, as it may those made up.
-        tolerance: ``(atol, rtol)``; None judges structure only.
+        tolerance: ``(atol, rtol, by_magnitude)``; None judges structure only.
         optimization: ONNX Runtime's level.
         not_comparable: Outputs that differ from run to run, with the reason.
         timeout_s: After which the child ends itself, should its parent not.
@@ -37,7 +37,7 @@ class Request:
     variety: int
     selective: bool
     may_reject: bool
-    tolerance: tuple[float, float] | None
+    tolerance: tuple[float, float, bool] | None
     optimization: OptLevel
     not_comparable: Mapping[str, str]
     timeout_s: float

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from onnxopt.comparing.magnitude import Magnitude
 from onnxopt.exactness import Tolerance
 from onnxopt.metrics.metric import is_float
 
 _BLOCK = 1 << 18
+EQUAL = Tolerance(0.0, 0.0)
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_]
 
@@ -39,19 +41,19 @@ class TensorDifference:
 def tensor_difference(a: _Array, b: _Array, tolerance: Tolerance | None) -> TensorDifference:
     """Compare a candidate ``b`` with the reference ``a``.
 
-    Floats agree within ``|a - b| <= atol + rtol * |a|``, NaN with NaN and an infinity with its
-    own sign; a tolerance of zero means equal bits, so that -0.0 differs from 0.0. Everything else
-    must be equal. Without a tolerance only type and shape are judged, and the numbers are there
-    to read.
+    Floats agree within ``|a - b| <= atol * max(1, s) + rtol * |a|``, with ``s`` 1 or, where the
+    tolerance asks for it, the ``Magnitude`` there; NaN agrees with NaN and an infinity with its own
+    sign. A tolerance of zero means equal bits, so that -0.0 differs from 0.0. Everything else must
+    be equal. Without a tolerance only type and shape are judged, and the numbers are there to read.
     """
     if _type_name(a) != _type_name(b):
         return TensorDifference.structural(f"has type {_type_name(b)} instead of {_type_name(a)}")
     if a.shape != b.shape:
         return TensorDifference.structural(f"has shape {list(b.shape)} instead of {list(a.shape)}")
     floats = is_float(a) or a.dtype.kind == "c"
-    sums = _Sums()
+    sums = _Sums(Magnitude(a))
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    limit = tolerance if tolerance is not None and floats else Tolerance(0.0, 0.0)
+    limit = tolerance if tolerance is not None and floats else EQUAL
     for start in range(0, a.size, _BLOCK):
         stop = start + _BLOCK
         sums.add(flat_a[start:stop], flat_b[start:stop], start, limit)
@@ -62,6 +64,7 @@ def tensor_difference(a: _Array, b: _Array, tolerance: Tolerance | None) -> Tens
 class _Sums:
     """Running sums over pairs of finite numbers, and what is outside the tolerance."""
 
+    magnitude: Magnitude
     squared_error: float = 0.0
     squared_reference: float = 0.0
     squared_candidate: float = 0.0
@@ -84,13 +87,22 @@ class _Sums:
         x, y = a.astype(wide), b.astype(wide)
         both = np.isfinite(x) & np.isfinite(y)
         if a.dtype.kind not in "iub":
-            wrong = _outside(x, y, tolerance)
+            wrong = _outside(x, y, tolerance.atol, tolerance.rtol)
+            if tolerance.by_magnitude and wrong.any():
+                self._excuse(wrong, x, y, start, tolerance)
             self._note(wrong, start)
             self.is_infinite |= bool((wrong & ~both).any())
         if not both.all():
             x, y = x[both], y[both]
         if x.size:
             self._accumulate(x, y)
+
+    def _excuse(self, wrong: _Mask, x: _Array, y: _Array, start: int, limit: Tolerance) -> None:
+        """Clear what is within the tolerance by the magnitude of the numbers around."""
+        places = np.flatnonzero(wrong)
+        usual = self.magnitude.at(places + start)
+        atol = limit.atol * np.maximum(usual, 1.0)
+        wrong[places] = _outside(x[places], y[places], atol, limit.rtol)
 
     def _note(self, wrong: _Mask, start: int) -> None:
         count = int(wrong.sum())
@@ -134,16 +146,16 @@ def _dot(x: _Array, y: _Array) -> float:
     return float(product.sum().real)
 
 
-def _outside(x: _Array, y: _Array, tolerance: Tolerance) -> _Mask:
+def _outside(x: _Array, y: _Array, atol: float | _Array, rtol: float) -> _Mask:
     """Where floats disagree."""
     with np.errstate(over="ignore", invalid="ignore"):
         same = (x == y) | (np.isnan(x) & np.isnan(y))
-        if tolerance == Tolerance(0.0, 0.0):
+        if rtol == 0 and np.all(atol == 0):
             if x.dtype.kind == "c":
                 return np.asarray(~same)
             zero_turned = (x == 0) & (y == 0) & (np.signbit(x) != np.signbit(y))
             return np.asarray(~same | zero_turned)
-        near = np.abs(x - y) <= tolerance.atol + tolerance.rtol * np.abs(x)
+        near = np.abs(x - y) <= atol + rtol * np.abs(x)
         return np.asarray(~(same | (near & np.isfinite(x) & np.isfinite(y))))
 
 

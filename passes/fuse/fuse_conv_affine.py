@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_elementwise
+from onnxopt_passes.fuse._composite import whole_reason
 from onnxopt_passes.fuse._convolution import Convolution, read_convolution
 from onnxopt_passes.fuse._fold import (
     fold_after,
@@ -33,7 +34,8 @@ class FuseConvAffine(Pass):
     only go into the weights of a Conv or ConvTranspose of any rank and grouping. After a
     convolution the chain must be its only reader. Before convolutions, these must be the chain's
     only readers, and a ``t`` other than zero cannot pass zero padding or a ConvTranspose. Weights
-    that others read too are copied.
+    that others read too are copied. What ends a GELU or layer normalization spelled out stays there
+    before a convolution: runtimes fuse these whole.
     """
 
     looks_for = frozenset({"Conv", "ConvTranspose"})
@@ -111,7 +113,7 @@ def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list
         step = read_elementwise(producer, layout)
         if not isinstance(step, Step):
             return steps, step
-        reason = step.widens(layouts[step.source], layout)
+        reason = whole_reason(producer) or step.widens(layouts[step.source], layout)
         if reason is not None:
             return steps, reason
         steps.insert(0, step)

@@ -10,8 +10,10 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer, record_origin
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
+from onnxopt_passes.fuse._composite import whole_reason
 from onnxopt_passes.fuse._fold import compose, names, sole_reader
 from onnxopt_passes.fuse._linear import Linear, Refit, read_linear, rename_product
+from onnxopt_passes.fuse._row_norm import fold_behind_reshape, read_behind_reshape
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
 _FIRST_OPSET = 7
@@ -25,10 +27,12 @@ class FuseLinearAffine(Pass):
     ``(s·x + t)W + b = x(s·W) + (b + tW)``.
 
     For MatMul and Gemm by constant weights: chains of Add, Sub, Mul, Div and Neg with constants
-    that are scalar or vary along the last axis only, and, between rows (rank 2), inference
-    BatchNormalization. After a layer the chain must be its only reader; before layers, these must
-    be the chain's only readers. A MatMul without a bias takes none that it would need an Add for,
-    unless a longer chain becomes that Add. Weights that others read too are copied.
+    that are scalar or vary along the last axis only, and, between rows (rank 2) or where a Reshape
+    has made rows, inference BatchNormalization. After a layer the chain must be its only reader;
+    before layers, these must be the chain's only readers. A MatMul without a bias takes none that
+    it would need an Add for, unless a longer chain becomes that Add. Weights that others read too
+    are copied. What ends a GELU or layer normalization spelled out stays there before a layer:
+    runtimes fuse these whole.
     """
 
     looks_for = frozenset({"Gemm", "MatMul"})
@@ -53,10 +57,23 @@ def _fold_after(editor: Editor, linear: Linear) -> Iterator[Note]:
         failure = refit if isinstance(refit, str) else _write_after(editor, linear, steps, refit)
         if failure is None:
             yield Note.applied(linear.node, f"folded {names(steps)} into the weights")
+            return
         elif failure:
             yield Note.refused(linear.node, failure)
     if reason is not None:
         yield Note.refused(linear.node, reason)
+    yield from _fold_behind(editor, linear)
+
+
+def _fold_behind(editor: Editor, linear: Linear) -> Iterator[Note]:
+    step = read_behind_reshape(linear)
+    if step is None:
+        return
+    failure = step if isinstance(step, str) else fold_behind_reshape(editor, linear, step)
+    if isinstance(step, str) or failure is not None:
+        yield Note.refused(linear.node, failure or "")
+    else:
+        yield Note.applied(linear.node, f"folded {names([step])} of its rows into the weights")
 
 
 def _chain_after(linear: Linear) -> tuple[list[Step], str | None]:
@@ -138,6 +155,9 @@ def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list
         step = _read(producer, layout)
         if not isinstance(step, Step):
             return steps, step
+        whole = whole_reason(producer)
+        if whole is not None:
+            return steps, whole
         if layouts[step.source].rank != layout.rank:
             return steps, f"the rank of what {label(producer)} reads is unknown or another"
         if _may_widen(step, layout):

@@ -17,7 +17,7 @@ _FIRST_OPSET = 20
 _SLOPE = math.sqrt(2 / math.pi)
 _HALF = {(1, 0): 0.5, (1, 1): 0.5}
 _CUBIC = 0.044715
-_GATES = {
+GATES = {
     "Erf": (Gate("none", {1: math.sqrt(0.5)}, _HALF),),
     "Tanh": (Gate("tanh", {1: _SLOPE, 3: _SLOPE * _CUBIC}, _HALF),),
     "Sigmoid": (Gate("tanh", {1: 2 * _SLOPE, 3: 2 * _SLOPE * _CUBIC}, {(1, 1): 1.0}),),
@@ -38,13 +38,13 @@ class RecognizeGelu(Pass):
             Runtime's own domain at any opset.
     """
 
-    looks_for = frozenset(_GATES)
+    looks_for = frozenset(GATES)
 
     domain: Literal["onnx", "microsoft"] = "onnx"
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each error function, hyperbolic tangent and sigmoid."""
-        yield from rewrite_gates(model, _GATES, self._replacement)
+        yield from rewrite_gates(model, GATES, self._replacement)
 
     def _replacement(self, found: Activation, version: int) -> Replacement | str:
         tanh = found.kind == "tanh"

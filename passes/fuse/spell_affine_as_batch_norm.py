@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
+from onnxopt_passes.fuse._composite import tail_of
 from onnxopt_passes.fuse._fold import compose, names
 from onnxopt_passes.fuse._shape import Layout, Layouts, element_type
 
@@ -32,7 +33,8 @@ class SpellAffineAsBatchNorm(Pass):
     layout (as a depthwise 1×1 Conv), while a Mul or Add with a constant makes it reorder the
     tensor twice. Chains of scalar and per-channel Add, Sub, Mul, Div, Neg and BatchNormalization
     count, and steps before a BatchNormalization go into it. What fuse-conv-affine and
-    fuse-conv-bn can fold is better folded: run those first.
+    fuse-conv-bn can fold is better folded: run those first. What ends a GELU or layer normalization
+    spelled out stays: the runtime fuses these whole.
     """
 
     looks_for = frozenset({"BatchNormalization", *_BLOCKED})
@@ -78,6 +80,8 @@ def _chain(layouts: Layouts, node: ir.Node, layout: Layout) -> list[Step]:
             else read_elementwise(producer, layout)
         )
         if not isinstance(step, Step) or step.widens(layouts[step.source], layout):
+            break
+        if tail_of(producer) is not None:
             break
         steps.insert(0, step)
         alone = only_consumer(step.source) is not None

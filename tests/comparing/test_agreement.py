@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from onnxopt.comparing import Accumulator, compare_outputs, compare_value, tensors
+from onnxopt.comparing.agreement import within_noise
 from onnxopt.exactness import Exactness, Tolerance
 
 BITWISE = Exactness.BITWISE.tolerance
@@ -173,3 +174,53 @@ def test_the_sum_over_samples() -> None:
     assert summary.first_bad_index == (1,)
     assert summary.worst_relative_l2 == pytest.approx(1 / math.sqrt(5))
     assert summary.argmax_agreement == pytest.approx(2 / 3)
+
+
+def test_small_numbers_among_large_ones_carry_their_rounding() -> None:
+    a = np.random.default_rng(0).normal(0, 300, (4, 100)).astype(np.float32)
+    a[1, 7] = 0.01
+    b = a.copy()
+    b[1, 7] += 0.005
+    assert compare_value("y", a, b, ROUNDING).verdict == "agree"
+    assert compare_value("y", a, b, Tolerance(1e-4, 1e-3)).first_bad_index == (1, 7)
+    b[1, 7] += 1
+    assert compare_value("y", a, b, ROUNDING).first_bad_index == (1, 7)
+    assert compare_value("y", a, b, ROUNDING).mismatch == 1 / 400
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", ml_dtypes.bfloat16])
+def test_numbers_of_another_size_stand_in_rows_of_their_own(dtype: str) -> None:
+    boxes = np.random.default_rng(1).uniform(0, 640, (1, 4, 100))
+    scores = np.random.default_rng(2).uniform(0, 1, (1, 2, 100)) ** 8
+    a = np.concatenate([boxes, scores], 1).astype(dtype)
+    b = a.copy()
+    b[0, 5, np.argmin(a[0, 5])] += np.asarray(0.01, dtype)
+    assert compare_value("y", a, b, ROUNDING).verdict == "differ"
+
+
+def test_few_numbers_and_infinite_ones_have_no_usual_magnitude() -> None:
+    assert compare_value("y", f32(1e6, 0), f32(1e6, 0.01), ROUNDING).verdict == "differ"
+    a = np.full(100, 1e6, np.float32)
+    a[0], a[1] = np.inf, 0
+    b = a.copy()
+    b[1] = 0.01
+    assert compare_value("y", a, b, ROUNDING).verdict == "differ"
+
+
+def test_noise_excuses_what_is_hardly_larger() -> None:
+    a = np.linspace(-1, 1, 10, dtype=np.float32)
+    noise = compare_outputs({"y": a}, {"y": a + 0.01}, ROUNDING)
+
+    def verdict(found: np.ndarray) -> str:
+        return within_noise(compare_outputs({"y": a}, {"y": found}, ROUNDING), noise)[0].verdict
+
+    assert verdict(a + 0.035) == "agree"
+    assert verdict(a + 0.05) == "differ"
+    assert verdict(a[:5]) == "differ"
+    spike = a.copy()
+    spike[3] += 0.05
+    assert verdict(spike) == "differ"
+    still = compare_outputs({"y": a}, {"y": a}, ROUNDING)
+    assert within_noise(compare_outputs({"y": a}, {"y": a + 1}, ROUNDING), still)[0].verdict == (
+        "differ"
+    )

@@ -273,3 +273,31 @@ def test_made_up_samples_count_where_their_sizes_are_new(build: Build) -> None:
     chosen = candidate_inputs(signature_of(model), seed=3)
     found = check_equivalence(model, model, chosen, Exactness.BITWISE)
     assert (found.samples, found.rejected) == (2, ())
+
+
+def chaotic(*, halves: bool, gain: float) -> ir.Model:
+    """The sine of large sums: rounding alone decides it. In halves it is summed in another order."""
+    rng = np.random.default_rng(0)
+    weight = ", ".join(f"{number:.5f}" for number in rng.normal(size=16 * 64 * 9) / 24)
+    first = "c = Conv<pads = [1, 1, 1, 1]>(x, w)"
+    if halves:
+        first = """
+            a, b = Split<axis = 1, num_outputs = 2>(x)
+            u, v = Split<axis = 1, num_outputs = 2>(w)
+            p = Conv<pads = [1, 1, 1, 1]>(a, u)
+            q = Conv<pads = [1, 1, 1, 1]>(b, v)
+            c = Add(p, q)"""
+    return store.from_text(
+        f"""<ir_version: 8, opset_import: ["" : 18]>
+        g (float[1,64,8,8] x) => (float[1,16,8,8] y)
+        <float gain = {{{gain}}}, float[16,64,3,3] w = {{{weight}}}>
+        {{ {first} s = Mul(c, gain) y = Sin(s) }}"""
+    )
+
+
+def test_what_rounding_decides_is_no_difference() -> None:
+    source, limits = chaotic(halves=False, gain=20000.0), CheckLimits(samples=1)
+    other = chaotic(halves=True, gain=20000.0)
+    assert check_equivalence(source, other, None, Exactness.ROUNDING, limits=limits).agrees
+    wrong = chaotic(halves=True, gain=20100.0)
+    assert not check_equivalence(source, wrong, None, Exactness.ROUNDING, limits=limits).agrees
