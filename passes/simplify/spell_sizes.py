@@ -107,9 +107,17 @@ def _merge(
         if content is None or dtype is None or not _is_symbolic(content):
             continue
         key = (dtype, content.shape, tuple(content.reshape(-1)))
-        first = seen.setdefault(key, value)
-        if first is not value and not value.is_graph_output():
+        first = seen.get(key)
+        if first is None or _is_gone(first):
+            seen[key] = value
+        elif not value.is_graph_output():
             yield from pass_on(node, first, editor)
+
+
+def _is_gone(value: ir.Value) -> bool:
+    """Whether its node was taken out with the last one that read it."""
+    producer = value.producer()
+    return producer is None or producer.graph is None
 
 
 def _is_symbolic(content: Content) -> bool:
