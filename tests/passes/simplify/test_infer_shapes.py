@@ -43,7 +43,8 @@ def test_sizes_lead_back_to_the_inputs() -> None:
     <int64 zero = {0}, int64 one = {1}, int64[3] sizes = {1, 9, 4},
      int64[1] first = {0}, int64[1] axis = {1}>
     { table = ConstantOfShape(sizes)  s = Shape(x)  n = Gather(s, one)
-      r = Range(zero, n, one)  c = Cast<to = 1>(r)  m = Sin(c)  end = Unsqueeze(n, first)  t = Slice(table, first, end, axis)
+      r = Range(zero, n, one)  c = Cast<to = 1>(r)  m = Sin(c)
+      end = Unsqueeze(n, first)  t = Slice(table, first, end, axis)
       z = Add(x, t)  i = Cast<to = 7>(c)  k = Tile(i, end)  y = Relu(z) }"""
     model = store.from_text(text)
     infer(model)
