@@ -11,6 +11,7 @@ from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer,
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
 from onnxopt_passes.fuse._fold import compose, names, sole_reader
+from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._linear import Linear, Refit, read_linear, rename_product
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
@@ -28,14 +29,15 @@ class FuseLinearAffine(Pass):
     that are scalar or vary along the last axis only, and, between rows (rank 2), inference
     BatchNormalization. After a layer the chain must be its only reader; before layers, these must
     be the chain's only readers. A MatMul without a bias takes none that it would need an Add for,
-    unless a longer chain becomes that Add. Weights that others read too are copied.
+    unless a longer chain becomes that Add. What ends a normalization or GELU that is still spelled
+    out stays: runtimes only know these whole. Weights that others read too are copied.
     """
 
     looks_for = frozenset({"Gemm", "MatMul"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each layer, then those left before one."""
-        editor, layouts = Editor(model), Layouts(model)
+        editor, layouts, formulas = Editor(model), Layouts(model), Formulas(model)
         for node, version in nodes_with_opset(model):
             if version < _FIRST_OPSET or node.graph is None:
                 continue
@@ -43,7 +45,7 @@ class FuseLinearAffine(Pass):
             if isinstance(linear, Linear):
                 yield from _fold_after(editor, linear)
             else:
-                yield from _fold_before(editor, layouts, node)
+                yield from _fold_before(editor, layouts, formulas, node)
 
 
 def _fold_after(editor: Editor, linear: Linear) -> Iterator[Note]:
@@ -103,11 +105,16 @@ def _write_after(editor: Editor, linear: Linear, steps: Sequence[Step], refit: R
     return None
 
 
-def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[Note]:
+def _fold_before(
+    editor: Editor, layouts: Layouts, formulas: Formulas, node: ir.Node
+) -> Iterator[Note]:
     if not node.outputs or not is_op(node, "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization"):
         return
     layers = _reading_layers(node.outputs[0], layouts)
     if not layers:
+        return
+    if node in formulas:
+        yield Note.refused(node, "it ends a normalization or GELU, which runtimes know only whole")
         return
     steps, reason = _chain_before(layouts, node, layers[0].input_layout)
     for start in range(len(steps)):
