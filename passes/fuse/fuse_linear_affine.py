@@ -29,8 +29,9 @@ class FuseLinearAffine(Pass):
     that are scalar or vary along the last axis only, and, between rows (rank 2), inference
     BatchNormalization. After a layer the chain must be its only reader; before layers, these must
     be the chain's only readers. A MatMul without a bias takes none that it would need an Add for,
-    unless a longer chain becomes that Add. What ends a normalization or GELU that is still spelled
-    out stays: runtimes only know these whole. Weights that others read too are copied.
+    unless a longer chain or a BatchNormalization becomes that Add. What ends a normalization or
+    GELU that is still spelled out stays: runtimes only know these whole. Weights that others read
+    too are copied.
     """
 
     looks_for = frozenset({"Gemm", "MatMul"})
@@ -87,7 +88,8 @@ def _write_after(editor: Editor, linear: Linear, steps: Sequence[Step], refit: R
     """Put the steps into the weights; a reason where not, empty where nobody need be told."""
     last = steps[-1].node
     needs_add = refit.bias is not None and linear.adder is None and linear.node.op_type == "MatMul"
-    if needs_add and (len(steps) == 1 or not any(s.affine.scale.any() for s in steps)):
+    worth_it = len(steps) > 1 or is_op(last, "BatchNormalization")
+    if needs_add and not (worth_it and any(s.affine.scale.any() for s in steps)):
         return "" if is_op(last, "Add") else "a MatMul has no bias to put a shift into"
     record_origin(linear.node, [linear.node, *(step.node for step in steps)])
     if needs_add and refit.bias is not None:
