@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -77,6 +78,17 @@ class Gate:
             monomial(*[x] * by, *[gate] * times): factor
             for (by, times), factor in self.product.items()
         }
+
+
+_SLOPE = math.sqrt(2 / math.pi)
+_HALF = {(1, 0): 0.5, (1, 1): 0.5}
+_CUBIC = 0.044715
+GELU = {
+    "Erf": (Gate("none", {1: math.sqrt(0.5)}, _HALF),),
+    "Tanh": (Gate("tanh", {1: _SLOPE, 3: _SLOPE * _CUBIC}, _HALF),),
+    "Sigmoid": (Gate("tanh", {1: 2 * _SLOPE, 3: 2 * _SLOPE * _CUBIC}, {(1, 1): 1.0}),),
+}
+"""The gates of GELU: by the error function, and of its approximation."""
 
 
 class Gates:

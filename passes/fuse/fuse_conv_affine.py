@@ -10,7 +10,6 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_elementwise
-from onnxopt_passes.fuse._composite import whole_reason
 from onnxopt_passes.fuse._convolution import Convolution, read_convolution
 from onnxopt_passes.fuse._fold import (
     fold_after,
@@ -19,6 +18,7 @@ from onnxopt_passes.fuse._fold import (
     reading_convolutions,
     sole_reader,
 )
+from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
 _FIRST_OPSET = 7
@@ -42,7 +42,7 @@ class FuseConvAffine(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each convolution, then those left before one."""
-        editor, layouts = Editor(model), Layouts(model)
+        editor, layouts, formulas = Editor(model), Layouts(model), Formulas(model)
         for node, version in nodes_with_opset(model):
             if version < _FIRST_OPSET or node.graph is None:
                 continue
@@ -50,7 +50,7 @@ class FuseConvAffine(Pass):
             if conv is not None:
                 yield from _fold_after(editor, conv)
             else:
-                yield from _fold_before(editor, layouts, node)
+                yield from _fold_before(editor, layouts, formulas, node)
 
 
 def _fold_after(editor: Editor, conv: Convolution | str) -> Iterator[Note]:
@@ -84,7 +84,9 @@ def _chain_after(conv: Convolution) -> tuple[list[Step], str | None]:
         value = reader.outputs[0]
 
 
-def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[Note]:
+def _fold_before(
+    editor: Editor, layouts: Layouts, formulas: Formulas, node: ir.Node
+) -> Iterator[Note]:
     convs = reading_convolutions(node.outputs[0]) if node.outputs else None
     if convs is None:
         return
@@ -93,7 +95,7 @@ def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[No
         if isinstance(step, Step):
             yield Note.refused(node, convs)
         return
-    steps, reason = _chain_before(layouts, node, convs[0].input_layout)
+    steps, reason = _chain_before(layouts, formulas, node, convs[0].input_layout)
     for start in range(len(steps)):
         done = names(steps[start:])
         reason = fold_before(editor, steps[start:], convs)
@@ -105,7 +107,9 @@ def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[No
         yield Note.refused(node, reason)
 
 
-def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list[Step], str | None]:
+def _chain_before(
+    layouts: Layouts, formulas: Formulas, node: ir.Node, layout: Layout
+) -> tuple[list[Step], str | None]:
     """The steps that end in ``node`` and pass a tensor of this layout on, first one first."""
     steps: list[Step] = []
     producer: ir.Node | None = node
@@ -113,7 +117,7 @@ def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list
         step = read_elementwise(producer, layout)
         if not isinstance(step, Step):
             return steps, step
-        reason = whole_reason(producer) or step.widens(layouts[step.source], layout)
+        reason = formulas.why_whole(producer) or step.widens(layouts[step.source], layout)
         if reason is not None:
             return steps, reason
         steps.insert(0, step)

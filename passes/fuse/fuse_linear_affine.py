@@ -10,8 +10,8 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer, record_origin
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
-from onnxopt_passes.fuse._composite import whole_reason
 from onnxopt_passes.fuse._fold import compose, names, sole_reader
+from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._linear import Linear, Refit, read_linear, rename_product
 from onnxopt_passes.fuse._row_norm import fold_behind_reshape, read_behind_reshape
 from onnxopt_passes.fuse._shape import Layout, Layouts
@@ -30,16 +30,16 @@ class FuseLinearAffine(Pass):
     that are scalar or vary along the last axis only, and, between rows (rank 2) or where a Reshape
     has made rows, inference BatchNormalization. After a layer the chain must be its only reader;
     before layers, these must be the chain's only readers. A MatMul without a bias takes none that
-    it would need an Add for, unless a longer chain becomes that Add. Weights that others read too
-    are copied. What ends a GELU or layer normalization spelled out stays there before a layer:
-    runtimes fuse these whole.
+    it would need an Add for, unless a longer chain or a BatchNormalization becomes that Add. What
+    ends a normalization or GELU that is still spelled out stays: runtimes only know these whole.
+    Weights that others read too are copied.
     """
 
     looks_for = frozenset({"Gemm", "MatMul"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each layer, then those left before one."""
-        editor, layouts = Editor(model), Layouts(model)
+        editor, layouts, formulas = Editor(model), Layouts(model), Formulas(model)
         for node, version in nodes_with_opset(model):
             if version < _FIRST_OPSET or node.graph is None:
                 continue
@@ -47,7 +47,7 @@ class FuseLinearAffine(Pass):
             if isinstance(linear, Linear):
                 yield from _fold_after(editor, linear)
             else:
-                yield from _fold_before(editor, layouts, node)
+                yield from _fold_before(editor, layouts, formulas, node)
 
 
 def _fold_after(editor: Editor, linear: Linear) -> Iterator[Note]:
@@ -102,7 +102,8 @@ def _write_after(editor: Editor, linear: Linear, steps: Sequence[Step], refit: R
     """Put the steps into the weights; a reason where not, empty where nobody need be told."""
     last = steps[-1].node
     needs_add = refit.bias is not None and linear.adder is None and linear.node.op_type == "MatMul"
-    if needs_add and (len(steps) == 1 or not any(s.affine.scale.any() for s in steps)):
+    worth_it = len(steps) > 1 or is_op(last, "BatchNormalization")
+    if needs_add and not (worth_it and any(s.affine.scale.any() for s in steps)):
         return "" if is_op(last, "Add") else "a MatMul has no bias to put a shift into"
     record_origin(linear.node, [linear.node, *(step.node for step in steps)])
     if needs_add and refit.bias is not None:
@@ -120,13 +121,15 @@ def _write_after(editor: Editor, linear: Linear, steps: Sequence[Step], refit: R
     return None
 
 
-def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[Note]:
+def _fold_before(
+    editor: Editor, layouts: Layouts, formulas: Formulas, node: ir.Node
+) -> Iterator[Note]:
     if not node.outputs or not is_op(node, "Add", "Sub", "Mul", "Div", "Neg", "BatchNormalization"):
         return
     layers = _reading_layers(node.outputs[0], layouts)
     if not layers:
         return
-    steps, reason = _chain_before(layouts, node, layers[0].input_layout)
+    steps, reason = _chain_before(layouts, formulas, node, layers[0].input_layout)
     for start in range(len(steps)):
         reason = _write_before(editor, steps[start:], layers)
         if reason is None:
@@ -147,7 +150,9 @@ def _reading_layers(value: ir.Value, layouts: Layouts) -> list[Linear]:
     return layers if len(layers) == len(read) else []
 
 
-def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list[Step], str | None]:
+def _chain_before(
+    layouts: Layouts, formulas: Formulas, node: ir.Node, layout: Layout
+) -> tuple[list[Step], str | None]:
     """The steps that end in ``node`` and pass a tensor of this layout on, first one first."""
     steps: list[Step] = []
     producer: ir.Node | None = node
@@ -155,7 +160,7 @@ def _chain_before(layouts: Layouts, node: ir.Node, layout: Layout) -> tuple[list
         step = _read(producer, layout)
         if not isinstance(step, Step):
             return steps, step
-        whole = whole_reason(producer)
+        whole = formulas.why_whole(producer)
         if whole is not None:
             return steps, whole
         if layouts[step.source].rank != layout.rank:

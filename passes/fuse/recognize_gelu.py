@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,17 +10,9 @@ import onnx_ir as ir
 
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes._opset import too_old
-from onnxopt_passes.fuse._gate import Activation, Gate, Replacement, rewrite_gates
+from onnxopt_passes.fuse._gate import GELU, Activation, Replacement, rewrite_gates
 
 _FIRST_OPSET = 20
-_SLOPE = math.sqrt(2 / math.pi)
-_HALF = {(1, 0): 0.5, (1, 1): 0.5}
-_CUBIC = 0.044715
-GATES = {
-    "Erf": (Gate("none", {1: math.sqrt(0.5)}, _HALF),),
-    "Tanh": (Gate("tanh", {1: _SLOPE, 3: _SLOPE * _CUBIC}, _HALF),),
-    "Sigmoid": (Gate("tanh", {1: 2 * _SLOPE, 3: 2 * _SLOPE * _CUBIC}, {(1, 1): 1.0}),),
-}
 
 
 @dataclass(frozen=True)
@@ -38,13 +29,13 @@ class RecognizeGelu(Pass):
             Runtime's own domain at any opset.
     """
 
-    looks_for = frozenset(GATES)
+    looks_for = frozenset(GELU)
 
     domain: Literal["onnx", "microsoft"] = "onnx"
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each error function, hyperbolic tangent and sigmoid."""
-        yield from rewrite_gates(model, GATES, self._replacement)
+        yield from rewrite_gates(model, GELU, self._replacement)
 
     def _replacement(self, found: Activation, version: int) -> Replacement | str:
         tanh = found.kind == "tanh"

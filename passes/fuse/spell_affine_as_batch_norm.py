@@ -11,8 +11,8 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
-from onnxopt_passes.fuse._composite import tail_of
 from onnxopt_passes.fuse._fold import compose, names
+from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._shape import Layout, Layouts, element_type
 
 _FIRST_OPSET = 7
@@ -41,12 +41,12 @@ class SpellAffineAsBatchNorm(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Replace each chain at its last node."""
-        editor, layouts = Editor(model), Layouts(model)
+        editor, layouts, formulas = Editor(model), Layouts(model), Formulas(model)
         for node, version in nodes_with_opset(model):
             if version < _FIRST_OPSET or not _is_last(node):
                 continue
             layout = layouts[node.outputs[0]]
-            steps = _chain(layouts, node, layout)
+            steps = _chain(layouts, formulas, node, layout)
             spelled = all(is_op(step.node, "BatchNormalization") for step in steps)
             if not spelled and element_type(step.node for step in steps) == ir.DataType.FLOAT:
                 yield _replace(editor, steps, layout.channels)
@@ -69,7 +69,7 @@ def _is_last(node: ir.Node) -> bool:
     return False
 
 
-def _chain(layouts: Layouts, node: ir.Node, layout: Layout) -> list[Step]:
+def _chain(layouts: Layouts, formulas: Formulas, node: ir.Node, layout: Layout) -> list[Step]:
     """The steps that end in ``node``, first one first; empty where there is nothing to spell."""
     steps: list[Step] = []
     producer: ir.Node | None = node
@@ -81,7 +81,7 @@ def _chain(layouts: Layouts, node: ir.Node, layout: Layout) -> list[Step]:
         )
         if not isinstance(step, Step) or step.widens(layouts[step.source], layout):
             break
-        if tail_of(producer) is not None:
+        if producer in formulas:
             break
         steps.insert(0, step)
         alone = only_consumer(step.source) is not None

@@ -12,8 +12,7 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer, scalar
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._algebra import FIRST_OPSET, float_type
-from onnxopt_passes.fuse._gate import Activation, Gates
-from onnxopt_passes.fuse.recognize_gelu import GATES
+from onnxopt_passes.fuse._gate import GELU, Activation, Gates
 
 _OPERATOR_SINCE = 20
 """From here on recognize-gelu makes one node of it."""
@@ -33,7 +32,7 @@ class SpellGelu(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each error function."""
-        finder, editor = Gates(model, {"Erf": GATES["Erf"]}), Editor(model)
+        finder, editor = Gates(model, {"Erf": GELU["Erf"]}), Editor(model)
         for node, version in list(nodes_with_opset(model)):
             if not FIRST_OPSET <= version < _OPERATOR_SINCE or node.graph is None:
                 continue

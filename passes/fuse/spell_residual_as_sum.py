@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, constant_tensor, is_op, label, nodes_with_opset
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes.fuse._formulas import Formulas
 
 _FIRST_OPSET = 8
 """Before it, Sum does not broadcast."""
@@ -20,18 +21,21 @@ class SpellResidualAsSum(Pass):
 
     ONNX Runtime fuses Add and LayerNormalization into SkipLayerNormalization, whose CPU kernel is
     three to eight times slower than the two nodes; it leaves Sum alone. So this is for its CPU
-    provider only. The sum with a bias of one axis stays. A normalization spelled out, as
-    below opset 17, counts too.
+    provider only. The same where the normalization is spelled out and the runtime puts it together
+    first. The sum with a bias of one axis stays.
     """
 
     exactness = Exactness.BITWISE
-    looks_for = frozenset({"LayerNormalization", "ReduceMean"})
+    looks_for = frozenset({"LayerNormalization", "Pow", "Sqrt"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Try each sum that a normalization reads."""
         editor = Editor(model)
+        spelled = {n.source for n in Formulas(model).normalizations if n.centered}
         for node, version in nodes_with_opset(model):
-            if version < _FIRST_OPSET or not is_op(node, "Add") or not _is_normalized(node):
+            if version < _FIRST_OPSET or not is_op(node, "Add"):
+                continue
+            if not (_is_normalized(node) or node.outputs[0] in spelled):
                 continue
             if any(_is_bias(value) for value in node.inputs):
                 continue
@@ -49,12 +53,5 @@ def _is_bias(value: ir.Value | None) -> bool:
 
 
 def _is_normalized(node: ir.Node) -> bool:
-    value = node.outputs[0]
-    uses = value.uses()
-    if any(is_op(reader, "LayerNormalization") and index == 0 for reader, index in uses):
-        return True
-    means = [reader.outputs[0] for reader, _ in uses if is_op(reader, "ReduceMean")]
-    return any(
-        is_op(reader, "Sub") and reader.inputs[0] is value and reader.inputs[1] in means
-        for reader, _ in uses
-    )
+    uses = node.outputs[0].uses()
+    return any(is_op(reader, "LayerNormalization") and index == 0 for reader, index in uses)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 Term = tuple[tuple[str, ...], int]
 
 _SIGNED = "~"
+_CUT = "cut"
 _MAX_TERMS = 8
 _MAX_FACTORS = 8
 _MAX_SPELLING = 400
@@ -113,6 +114,22 @@ def is_size(a: Number) -> bool:
         factor >= 0 and not any(name.startswith(_SIGNED) for name in atoms)
         for atoms, factor in a.terms
     )
+
+
+def at_most(limit: int, a: Number) -> Number | None:
+    """The lesser of a fixed number and a size."""
+    if isinstance(a, int):
+        return min(limit, a)
+    return opaque(_CUT, limit, a, signed=False)
+
+
+def is_cut(a: Number, whole: Number) -> bool:
+    """Whether ``a`` is ``whole`` or a fixed number above 1, whichever is less."""
+    if not isinstance(a, Expression) or len(a.terms) != 1 or a.terms[0][1] != 1:
+        return False
+    (name,) = a.terms[0][0] if len(a.terms[0][0]) == 1 else ("",)
+    limit = name.removeprefix(f"{_CUT}(").partition(",")[0]
+    return limit.isdecimal() and int(limit) > 1 and a == at_most(int(limit), whole)
 
 
 def is_positive(a: Number) -> bool:

@@ -15,8 +15,12 @@ from onnxopt_passes.simplify._expression import (
     Expression,
     Number,
     add,
+    at_most,
     divide_exactly,
+    is_cut,
     is_size,
+    multiply,
+    negate,
     opaque,
     product,
 )
@@ -90,6 +94,9 @@ def _wider(a: Number | None, b: Number | None) -> Number | None:
     if a == 1:
         return b
     for one, other in ((a, b), (b, a)):
+        if one is not None and other is not None and is_cut(one, other):
+            return other  # a shorter one, which is not 1, would not broadcast at all
+    for one, other in ((a, b), (b, a)):
         if isinstance(one, int) and (isinstance(other, Expression) or other is None):
             return one  # the other is 1 or the same
     return None
@@ -121,11 +128,32 @@ def _same(node: ir.Node, version: int, known: Known) -> Sizes | None:
 def _slice(node: ir.Node, version: int, known: Known) -> Sizes | None:
     source = known.shape(node.inputs[0])
     bounds = None if source is None else slice_bounds(node, version, len(source))
+    if source is not None and bounds is None:
+        return _cut_off(node, version, source, known)
     if source is None or bounds is None:
         return None
     result: list[Number | None] = list(source)
     for axis, start, end, step in bounds:
         result[axis] = _length(source[axis], start, end, step)
+    return tuple(result)
+
+
+def _cut_off(node: ir.Node, version: int, source: Sequence[Number], known: Known) -> Sizes | None:
+    """The first so many, where how many is a size: ``table[:S]``."""
+    if version < 10 or len(node.inputs) < 4:
+        return None
+    starts, ends, axes = (elements(known.content(value)) for value in node.inputs[1:4])
+    steps = [1] if len(node.inputs) < 5 else elements(known.content(node.inputs[4]))
+    if starts != [0] or steps != [1] or ends is None or axes is None or len(axes) != 1:
+        return None
+    axis, end = axes[0], ends[0]
+    if not isinstance(axis, int) or not -len(source) <= axis < len(source):
+        return None
+    size = source[axis]
+    if end is None or not is_size(end) or not isinstance(size, int):
+        return None
+    result: list[Number | None] = list(source)
+    result[axis] = at_most(size, end)
     return tuple(result)
 
 
@@ -267,6 +295,28 @@ def _quantized_lstm(node: ir.Node, version: int, known: Known) -> Sizes | None:
     return (source[0], weight[0], source[1], weight[1])
 
 
+def _range(node: ir.Node, version: int, known: Known) -> Sizes | None:
+    """Numbers in steps of 1: as many as lie between start and limit."""
+    start, limit, step = (elements(known.content(value)) for value in node.inputs)
+    if start is None or limit is None or step != [1] or start == [None] or limit == [None]:
+        return None
+    below = negate(start[0])
+    count = None if below is None else add(limit[0], below)
+    return (count if count is not None and is_size(count) else None,)
+
+
+def _tile(node: ir.Node, version: int, known: Known) -> Sizes | None:
+    source, times = known.shape(node.inputs[0]), elements(known.content(node.inputs[1]))
+    if version < 6 or source is None or times is None or len(times) != len(source):
+        return None
+    pairs = zip(source, times, strict=True)
+    return tuple(None if by is None else multiply(size, by) for size, by in pairs)
+
+
+def _like_indices(node: ir.Node, version: int, known: Known) -> Sizes | None:
+    return known.shape(node.inputs[1])
+
+
 _ELEMENTWISE = (
     "Add",
     "And",
@@ -278,6 +328,7 @@ _ELEMENTWISE = (
     "LessOrEqual",
     "Max",
     "Min",
+    "Mod",
     "Mul",
     "Or",
     "PRelu",
@@ -285,6 +336,7 @@ _ELEMENTWISE = (
     "Sub",
     "Sum",
     "Where",
+    "Xor",
 )
 _UNARY = (
     "Abs",
@@ -292,6 +344,8 @@ _UNARY = (
     "Cast",
     "Ceil",
     "Clip",
+    "Cos",
+    "CumSum",
     "DequantizeLinear",
     "Dropout",
     "DynamicQuantizeLinear",
@@ -312,12 +366,16 @@ _UNARY = (
     "Reciprocal",
     "Relu",
     "Round",
+    "ScatterElements",
+    "ScatterND",
     "Sigmoid",
     "Sign",
+    "Sin",
     "Softmax",
     "Softplus",
     "Sqrt",
     "Tanh",
+    "Trilu",
 )
 
 RESULT_SHAPES: Mapping[str, Mapping[str, Rule]] = MappingProxyType(
@@ -332,13 +390,16 @@ RESULT_SHAPES: Mapping[str, Mapping[str, Rule]] = MappingProxyType(
                 "Conv": _window,
                 "Expand": _expand,
                 "Gather": _gather,
+                "GatherElements": _like_indices,
                 "Gemm": _affine,
                 "MatMul": _product,
                 "MatMulInteger": _product,
                 "MaxPool": _window,
+                "Range": _range,
                 "Reshape": _reshape,
                 "Slice": _slice,
                 "Squeeze": _squeeze,
+                "Tile": _tile,
                 "Transpose": _transpose,
                 "Unsqueeze": _unsqueeze,
             }

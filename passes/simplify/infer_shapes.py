@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes.simplify._expression import Number, atom
+from onnxopt_passes.simplify._facts import facts_of
 from onnxopt_passes.simplify._inference import InferenceFailed, Inferred, infer
 
 Dim = int | ir.SymbolicDim
@@ -15,10 +17,13 @@ Dim = int | ir.SymbolicDim
 
 @dataclass(frozen=True)
 class InferShapes(Pass):
-    """Annotates each value whose type or shape onnx's shape inference knows.
+    """Annotates each value whose type or shape is known.
 
-    What the model declares is kept, unless inference knows a size where the file has a name or
-    nothing; graph inputs and outputs keep their declarations whole. Contradictions are noted.
+    That is what onnx's shape inference knows, and sizes of the inputs, by their names, where shape
+    arithmetic leads back to them: ``Range`` up to a size, ``Reshape`` and ``Expand`` to computed
+    sizes, and all that is made of these. What the model declares is kept, unless inference knows a
+    size where the file has a name or nothing; graph inputs and outputs keep their declarations
+    whole. Contradictions are noted.
     """
 
     exactness = Exactness.BITWISE
@@ -32,7 +37,7 @@ class InferShapes(Pass):
         except InferenceFailed as error:
             yield Note.refused(name, f"shapes cannot be inferred: {error}")
             return
-        count = 0
+        said = set[ir.Value]()
         for value, known in inferred.items():
             if value.is_graph_input():
                 continue
@@ -41,9 +46,11 @@ class InferShapes(Pass):
                     value, f"declared as {value.shape}, but its inputs make it {known.shape}"
                 )
                 continue
-            count += _annotate(value, known)
-        if count:
-            yield Note.applied(name, f"type or shape of {count} values written down")
+            if _annotate(value, known):
+                said.add(value)
+        said.update(_annotate_computed(model))
+        if said:
+            yield Note.applied(name, f"type or shape of {len(said)} values written down")
 
 
 def _contradicts(value: ir.Value, known: Inferred) -> bool:
@@ -72,6 +79,49 @@ def _annotate(value: ir.Value, known: Inferred) -> bool:
         return changed
     value.shape = ir.Shape(merged)
     return True
+
+
+def _annotate_computed(model: ir.Model) -> Iterator[ir.Value]:
+    """Name the sizes that are sizes of the inputs by what computes them; gives those values."""
+    graphs = [model.graph, *model.graph.subgraphs()]
+    open_values = [v for graph in graphs for n in graph for v in n.outputs if _is_open(v)]
+    names = {
+        dim.value
+        for value in model.graph.inputs
+        for dim in value.shape or ()
+        if isinstance(dim, ir.SymbolicDim) and dim.value
+    }
+    if not open_values or not names:
+        return
+    facts = facts_of(model)
+    for value in open_values:
+        sizes = facts.shape(value)
+        if sizes is None or (value.shape is not None and len(sizes) != len(value.shape)):
+            continue
+        declared = value.shape if value.shape is not None else [ir.SymbolicDim(None)] * len(sizes)
+        known = [_spelled(size, names) for size in sizes]
+        merged = [a if _is_said(a) else b for a, b in zip(declared, known, strict=True)]
+        if value.shape is None or merged != list(declared):
+            value.shape = ir.Shape(merged)
+            yield value
+
+
+def _is_open(value: ir.Value) -> bool:
+    """Whether a size is missing that nobody has declared."""
+    if value.is_graph_output() and value.type is not None:
+        return False
+    return value.shape is None or not all(_is_said(dim) for dim in value.shape)
+
+
+def _is_said(dim: Dim) -> bool:
+    return _is_size(dim) or (isinstance(dim, ir.SymbolicDim) and dim.value is not None)
+
+
+def _spelled(size: Number, names: Collection[str]) -> Dim:
+    """A size as a shape has it: a number or a name of the inputs, else unknown."""
+    if isinstance(size, int):
+        return size
+    return ir.SymbolicDim(next((name for name in names if size == atom(name)), None))
 
 
 def _merge(declared: Dim, known: Dim) -> Dim:

@@ -115,9 +115,9 @@ def _merge(
 
 
 def _is_gone(value: ir.Value) -> bool:
-    """Whether its node went with the last of its readers, as a Shape does with its Gather."""
-    node = value.producer()
-    return node is None or node.graph is None
+    """Whether its node was taken out with the last one that read it."""
+    producer = value.producer()
+    return producer is None or producer.graph is None
 
 
 def _is_symbolic(content: Content) -> bool:

@@ -31,10 +31,26 @@ def test_sizes_flow_through_small_weights_and_branches() -> None:
     (note,) = infer(model)
     assert note.reason == "type or shape of 7 values written down"
     found = shapes(model)
-    assert (found["a"], found["b"]) == ("[N,2,3]", "[None,6]")
+    assert (found["a"], found["b"]) == ("[N,2,3]", "[N,6]")
     then, other = (g for g in graph.all_graphs(model) if g is not model.graph)
-    assert str(then[0].outputs[0].shape) == "[None,6]"
-    assert str(other[0].outputs[0].shape) == "[6,None]"
+    assert str(then[0].outputs[0].shape) == "[N,6]"
+    assert str(other[0].outputs[0].shape) == "[6,N]"
+    assert infer(model) == []
+
+
+def test_sizes_lead_back_to_the_inputs() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[N,S,4] x) => (y)
+    <int64 zero = {0}, int64 one = {1}, int64[3] sizes = {1, 9, 4},
+     int64[1] first = {0}, int64[1] axis = {1}>
+    { table = ConstantOfShape(sizes)  s = Shape(x)  n = Gather(s, one)
+      r = Range(zero, n, one)  c = Cast<to = 1>(r)  m = Sin(c)
+      end = Unsqueeze(n, first)  t = Slice(table, first, end, axis)
+      z = Add(x, t)  i = Cast<to = 7>(c)  k = Tile(i, end)  y = Relu(z) }"""
+    model = store.from_text(text)
+    infer(model)
+    found = shapes(model)
+    assert (found["r"], found["m"], found["k"]) == ("[S]", "[S]", "[None]")
+    assert (found["t"], found["z"]) == ("[1,None,4]", "[N,S,4]")
     assert infer(model) == []
 
 
