@@ -15,6 +15,11 @@ from onnxopt_passes.simplify._determinism import Determinism
 from onnxopt_passes.simplify._node_key import NodeKeys
 
 _FREE = frozenset({"Constant", "Identity"})
+_RARE = frozenset(
+    dtype
+    for dtype in ir.DataType
+    if dtype.name.startswith(("FLOAT4", "FLOAT8", "INT2", "INT4", "UINT2", "UINT4"))
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class _Merger:
             return Note.refused(node, f"equals {edit.label(first)}, but makes an output of its own")
         if makes_output and node.graph is not first.graph:
             return Note.refused(node, "makes an output of a subgraph, its twin stands outside")
+        if makes_output and any(out.dtype in _RARE for out in node.outputs):
+            return Note.refused(node, "makes an output of its own, of a type few runtimes copy")
         if makes_output and not version:
             return Note.refused(node, "makes an output of its own, and there is no Identity here")
         for old, new in zip(node.outputs, first.outputs, strict=True):

@@ -114,5 +114,10 @@ def test_functions_that_would_explode_stay() -> None:
     {nested}
     <domain: "d", opset_import: ["" : 17]> f16 (a) => (b) {{ b = Neg(a) }}"""
     result = pipeline.run(store.from_text(text), Recipe.parse("inline-functions"))
-    assert not result.changed
-    assert "would grow to 65536 nodes" in result.results[0].notes[0].reason
+    refused = [note for note in result.results[0].notes if note.kind == "refused"]
+    assert [note.node for note in refused] == [f"f{i}" for i in range(1, 17)]
+    assert all("with all inlined, there were 65536 nodes" in note.reason for note in refused)
+    assert sorted(function.name for function in result.model.functions.values()) == sorted(
+        note.node for note in refused
+    )
+    assert [node.op_type for node in result.model.graph] == ["f1", "f1"]
