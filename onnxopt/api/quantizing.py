@@ -14,18 +14,19 @@ from onnxopt.api.crafting import (
     exact_part,
     float_part,
     lossy_part,
+    missing_provider,
     replayed,
     with_goal,
 )
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
-from onnxopt.api.workbench import DataSource, Workbench
+from onnxopt.api.workbench import DataSource, Workbench, usable_target
 from onnxopt.comparing import Comparison, Equivalence
-from onnxopt.errors import DataError
+from onnxopt.errors import DataError, RecipeError, UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
-from onnxopt.targets import INTEGERS, Target
+from onnxopt.targets import Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import Need, StepResult
 
@@ -33,15 +34,24 @@ LossyName = Literal["int8", "float16"]
 QuantizeVerdict = LossyName | Literal["kept-float"]
 
 
-def default_quantize(method: str = "auto") -> str:
-    """The quantizing steps of the verbs where none are given.
+def default_quantize(method: str, options: RunOptions) -> Recipe:
+    """The target's own quantizing steps, with another way to read ranges.
 
     Args:
         method: How ranges are read from the statistics.
+        options: Which target.
+
+    Raises:
+        UsageError: The target is unknown, or none of its steps reads ranges.
     """
-    mixed = "quantize-mixed{"
-    option = "" if method == "auto" else f"method={method}, "
-    return INTEGERS.replace(mixed, f"{mixed}{option}")
+    target = usable_target(options)
+    try:
+        return Recipe.parse(target.lossy_recipe).with_option("method", method)
+    except RecipeError as error:
+        raise UsageError(
+            f"--method {method}: what {target.name} does ({target.lossy_recipe}) reads no ranges",
+            todo="leave out --method, or give the steps with --recipe",
+        ) from error
 
 
 def lossy_name(target: Target) -> LossyName:
@@ -203,6 +213,7 @@ def quantize(
         timing = time_both(bench, {_FLOAT: floated.model, name: quantized.model})
         if fits and not timing.ratios[0].is_faster:
             fits, why = False, _why_slow(timing)
+    why += _judged_elsewhere(bench)
     int8 = quantized.changed and (fits or budget.int8_anyway)
     ships = quantized.model if int8 else floated.model
     saved = store.save(ships, Path(output)) if output is not None else None
@@ -229,6 +240,17 @@ def _check(bench: Workbench) -> None:
         check_target(bench)
     if parts is None or not len(parts.calibration) or not len(parts.test):
         raise DataError("too little data to quantize", "samples to calibrate and to compare with")
+
+
+def _judged_elsewhere(bench: Workbench) -> str:
+    """What to add to a verdict that the target's own provider had no part in."""
+    missing = missing_provider(bench)
+    if not missing:
+        return ""
+    return (
+        f"; all figures are of the CPU provider, not of {bench.target.name}'s: {missing}; "
+        f"compare again where it runs"
+    )
 
 
 def _why_nothing(quantized: PipelineResult) -> str:

@@ -45,6 +45,8 @@ class Int8Scheme(BaseModel):
         weight_bits: Bits of the weights really used: 7 where 8 would saturate the kernel.
         per_channel: Whether weights have one scale an output channel.
         bias: Whether biases are int32 codes or stay float.
+        fixed_sizes: Whether codes are sure to come out right only where all sizes of the model's
+            inputs are numbers.
         quantize: Cost of a QuantizeLinear.
         dequantize: Cost of a DequantizeLinear.
     """
@@ -58,6 +60,7 @@ class Int8Scheme(BaseModel):
     weight_bits: Literal[7, 8] = 8
     per_channel: bool = True
     bias: Literal["int32", "float"] = "int32"
+    fixed_sizes: bool = False
     quantize: Cost = Cost()
     dequantize: Cost = Cost()
 
