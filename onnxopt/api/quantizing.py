@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,11 +19,13 @@ from onnxopt.api.crafting import (
     replayed,
     with_goal,
 )
+from onnxopt.api.data_warnings import data_warnings
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
 from onnxopt.api.workbench import DataSource, Workbench, usable_target
 from onnxopt.comparing import Comparison, Equivalence
+from onnxopt.data import Split
 from onnxopt.errors import DataError, RecipeError, UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
@@ -84,6 +87,7 @@ class QuantizeResult:
         target: What the verdict speaks of: the target, or the one it falls back to where this
             machine lacks its precision, with the precision to use beside the integers: its own
             where the float model keeps the budget at it, else fp32.
+        about_data: What a look at the samples says against them, one sentence each.
         float_comparison: The exact model at the target's own precision against the original;
             None where that is fp32.
     """
@@ -100,6 +104,7 @@ class QuantizeResult:
     saved: store.SavedModel | None
     target: Target
     float_comparison: Comparison | None
+    about_data: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -121,7 +126,8 @@ class QuantizeResult:
     def warnings(self) -> tuple[str, ...]:
         """What the data leaves to be desired, one sentence each."""
         notes = (note for step in self.quantized.results for note in step.notes)
-        return tuple(dict.fromkeys(note.reason for note in notes if note.node == _DATA))
+        found = (note.reason for note in notes if note.node == _DATA)
+        return tuple(dict.fromkeys([*self.about_data, *found]))
 
     @property
     def sensitivities(self) -> tuple[dict[str, Any], ...]:
@@ -230,7 +236,12 @@ def quantize(
         saved=saved,
         target=bench.target,
         float_comparison=settled.comparison,
+        about_data=() if bench.data is None else _about(bench.data),
     )
+
+
+def _about(data: Split) -> tuple[str, ...]:
+    return data_warnings((data.calibration, data.search, data.test))
 
 
 def _check(bench: Workbench) -> None:
@@ -259,7 +270,16 @@ def _why_nothing(quantized: PipelineResult) -> str:
     about_all = [
         note.reason for note in notes if note.node == (quantized.model.graph.name or "model")
     ]
-    return about_all[-1] if about_all else "no quantizing step found anything worth its while"
+    if about_all:
+        return about_all[-1]
+    nothing = "no quantizing step found anything worth its while"
+    refused = ([n for n in s.notes if n.kind == "refused"] for s in quantized.results)
+    steps = (Counter(n.reason for n in step if n.node != _DATA) for step in refused)
+    reasons = next((found for found in reversed(list(steps)) if found), None)
+    if reasons is None:
+        return nothing
+    ((reason, count),) = reasons.most_common(1)
+    return f"{nothing}; {count} of {reasons.total()} nodes: {reason}"
 
 
 def _why_slow(timing: BenchmarkResult) -> str:
