@@ -11,6 +11,7 @@ A name is a pass, a preset (which is expanded) or, where foreign code is allowed
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import re
@@ -108,8 +109,32 @@ class Recipe:
         """This recipe with every pass of that name left out, and groups that this empties."""
         return Recipe(tuple(_without(self.steps, name)))
 
+    def with_option(self, option: str, value: Any) -> Recipe:
+        """This recipe with an option of every step that has it set to a value.
+
+        Raises:
+            RecipeError: No step has such an option, or one has no such value for it.
+        """
+        if not any(option in _options(step) for step in self.passes()):
+            raise RecipeError(f"no step of {str(self) or 'an empty recipe'} has an option {option}")
+        return Recipe(tuple(_with_option(self.steps, option, value)))
+
     def __str__(self) -> str:
         return _join(self.steps)
+
+
+def _options(step: Pass) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(step))
+
+
+def _with_option(steps: Iterable[Step], option: str, value: Any) -> Iterator[Step]:
+    for step in steps:
+        if isinstance(step, Group):
+            yield Group(tuple(_with_option(step.steps, option, value)), step.times)
+        elif option in _options(step):
+            yield type(step).from_options({**step.changed_options(), option: value})
+        else:
+            yield step
 
 
 def _without(steps: Iterable[Step], name: str) -> Iterator[Step]:

@@ -16,7 +16,7 @@ from onnxopt.data import Dataset
 from onnxopt.errors import BackendMissingError, DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe, Step
-from onnxopt.runtime import SessionConfig, check_config
+from onnxopt.runtime import check_config
 from onnxopt.transform import Pass
 
 
@@ -114,7 +114,7 @@ def compared_on(
     """
     ours = replace(bench.session, spinning=False)
     plain = replace(ours, provider="cpu", precision="fp32")
-    missing = "" if bench.options.measure else _missing(ours)
+    missing = missing_provider(bench)
     found = compare(
         bench.model,
         model,
@@ -124,7 +124,7 @@ def compared_on(
         candidate_config=plain if missing else ours,
         progress=bench.options.progress,
     )
-    warnings = (f"compared on the CPU: {missing}",) if missing else ()
+    warnings = (f"compared on the CPU provider: {missing}",) if missing else ()
     return replace(found, warnings=(*found.warnings, *warnings))
 
 
@@ -137,9 +137,12 @@ def check_target(bench: Workbench) -> None:
     check_config(replace(bench.session, precision="fp32"))
 
 
-def _missing(config: SessionConfig) -> str:
+def missing_provider(bench: Workbench) -> str:
+    """Why the target's provider was not asked and the CPU provider was; empty where it was."""
+    if bench.options.measure:
+        return ""
     try:
-        check_config(config)
+        check_config(replace(bench.session, spinning=False))
     except BackendMissingError as error:
         return error.found
     return ""

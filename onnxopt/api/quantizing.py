@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,18 +15,21 @@ from onnxopt.api.crafting import (
     exact_part,
     float_part,
     lossy_part,
+    missing_provider,
     replayed,
     with_goal,
 )
+from onnxopt.api.data_warnings import data_warnings
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
-from onnxopt.api.workbench import DataSource, Workbench
+from onnxopt.api.workbench import DataSource, Workbench, usable_target
 from onnxopt.comparing import Comparison, Equivalence
-from onnxopt.errors import DataError
+from onnxopt.data import Split
+from onnxopt.errors import DataError, RecipeError, UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
-from onnxopt.targets import INTEGERS, Target
+from onnxopt.targets import Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import Need, StepResult
 
@@ -33,15 +37,24 @@ LossyName = Literal["int8", "float16"]
 QuantizeVerdict = LossyName | Literal["kept-float"]
 
 
-def default_quantize(method: str = "auto") -> str:
-    """The quantizing steps of the verbs where none are given.
+def default_quantize(method: str, options: RunOptions) -> Recipe:
+    """The target's own quantizing steps, with another way to read ranges.
 
     Args:
         method: How ranges are read from the statistics.
+        options: Which target.
+
+    Raises:
+        UsageError: The target is unknown, or none of its steps reads ranges.
     """
-    mixed = "quantize-mixed{"
-    option = "" if method == "auto" else f"method={method}, "
-    return INTEGERS.replace(mixed, f"{mixed}{option}")
+    target = usable_target(options)
+    try:
+        return Recipe.parse(target.lossy_recipe).with_option("method", method)
+    except RecipeError as error:
+        raise UsageError(
+            f"--method {method}: what {target.name} does ({target.lossy_recipe}) reads no ranges",
+            todo="leave out --method, or give the steps with --recipe",
+        ) from error
 
 
 def lossy_name(target: Target) -> LossyName:
@@ -74,6 +87,7 @@ class QuantizeResult:
         target: What the verdict speaks of: the target, or the one it falls back to where this
             machine lacks its precision, with the precision to use beside the integers: its own
             where the float model keeps the budget at it, else fp32.
+        about_data: What a look at the samples says against them, one sentence each.
         float_comparison: The exact model at the target's own precision against the original;
             None where that is fp32.
     """
@@ -90,6 +104,7 @@ class QuantizeResult:
     saved: store.SavedModel | None
     target: Target
     float_comparison: Comparison | None
+    about_data: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[StepResult, ...]:
@@ -111,7 +126,8 @@ class QuantizeResult:
     def warnings(self) -> tuple[str, ...]:
         """What the data leaves to be desired, one sentence each."""
         notes = (note for step in self.quantized.results for note in step.notes)
-        return tuple(dict.fromkeys(note.reason for note in notes if note.node == _DATA))
+        found = (note.reason for note in notes if note.node == _DATA)
+        return tuple(dict.fromkeys([*self.about_data, *found]))
 
     @property
     def sensitivities(self) -> tuple[dict[str, Any], ...]:
@@ -204,6 +220,7 @@ def quantize(
         timing = time_both(bench, {_FLOAT: floated.model, name: quantized.model})
         if fits and not timing.ratios[0].is_faster:
             fits, why = False, _why_slow(timing)
+    why += _judged_elsewhere(bench)
     int8 = lossy_steps and (fits or budget.int8_anyway)
     ships = quantized.model if int8 else floated.model
     saved = store.save(ships, Path(output)) if output is not None else None
@@ -220,7 +237,12 @@ def quantize(
         saved=saved,
         target=bench.target,
         float_comparison=settled.comparison,
+        about_data=() if bench.data is None else _about(bench.data),
     )
+
+
+def _about(data: Split) -> tuple[str, ...]:
+    return data_warnings((data.calibration, data.search, data.test))
 
 
 def _check(bench: Workbench) -> None:
@@ -232,13 +254,33 @@ def _check(bench: Workbench) -> None:
         raise DataError("too little data to quantize", "samples to calibrate and to compare with")
 
 
+def _judged_elsewhere(bench: Workbench) -> str:
+    """What to add to a verdict that the target's own provider had no part in."""
+    missing = missing_provider(bench)
+    if not missing:
+        return ""
+    return (
+        f"; all figures are of the CPU provider, not of {bench.target.name}'s: {missing}; "
+        f"compare again where it runs"
+    )
+
+
 def _why_nothing(quantized: PipelineResult) -> str:
     """The passes' own last word, where they have one."""
     notes = [note for step in quantized.results for note in step.notes]
     about_all = [
         note.reason for note in notes if note.node == (quantized.model.graph.name or "model")
     ]
-    return about_all[-1] if about_all else "no quantizing step found anything worth its while"
+    if about_all:
+        return about_all[-1]
+    nothing = "no quantizing step found anything worth its while"
+    refused = ([n for n in s.notes if n.kind == "refused"] for s in quantized.results)
+    steps = (Counter(n.reason for n in step if n.node != _DATA) for step in refused)
+    reasons = next((found for found in reversed(list(steps)) if found), None)
+    if reasons is None:
+        return nothing
+    ((reason, count),) = reasons.most_common(1)
+    return f"{nothing}; {count} of {reasons.total()} nodes: {reason}"
 
 
 def _why_slow(timing: BenchmarkResult) -> str:

@@ -65,7 +65,7 @@ class Workbench:
             UsageError: The target is unknown.
         """
         model = store.load(source)
-        target = _usable(load_target(options.target), options.threads)
+        target = usable_target(options)
         specialized = options.specialize.applied_to(model)
         parts = _parts(data, specialized, options)
         context = Context(
@@ -144,15 +144,18 @@ def held_out(
     return Split(samples, samples.take([]), open_data(test, signature, options))
 
 
-def _usable(target: Target, threads: int) -> Target:
-    """The target, or the one it falls back to where this machine has no such precision."""
+def usable_target(options: RunOptions) -> Target:
+    """The target asked for, or the one it falls back to where this machine lacks its precision.
+
+    Raises:
+        UsageError: The target is unknown.
+    """
+    target = load_target(options.target)
     if not target.fallback:
         return target
-    settings = target.session
+    provider, precision = target.provider, target.session.precision
     try:
-        check_config(
-            SessionConfig(provider=target.provider, threads=threads, precision=settings.precision)
-        )
+        check_config(SessionConfig(provider, threads=options.threads, precision=precision))
     except BackendMissingError:
         return load_target(target.fallback)
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -194,6 +195,8 @@ def check_output(settings: Settings, path: Path) -> Path | None:
         raise UsageError(f"{path} is a folder", "the name of a file to write")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}", todo="make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"folder {path.parent} is read-only", "one that can be written to")
     if path.exists() and not settings.force:
         raise UsageError(f"{path} exists", todo="replace it with --force")
     return path

@@ -99,7 +99,6 @@ def command(
         raise UsageError("--method next to --recipe", "one or the other")
     destination = check_output(settings, output)
     built_in, sizes = specialization(dims, inputs, keep_inputs)
-    steps = recipe or (api.default_quantize(method) if method else None)
     budget = api.Budget(metric, parse_drop(max_drop), max_error, accept_undecided, int8_anyway)
     with watching(settings, f"quantizing {model}") as watch:
         options = run_options(
@@ -113,6 +112,7 @@ def command(
             measure=measure,
             reading=reading,
         )
+        steps = recipe or (api.default_quantize(method, options) if method else None)
         result = api.quantize(
             model,
             destination,

@@ -47,6 +47,8 @@ class Int8Scheme(BaseModel):
         bias: Whether biases are int32 codes or stay float.
         cache: Elements of the greatest float tensor that stays near the core between two kernels;
             None where nobody looked.
+        fixed_sizes: Whether codes are sure to come out right only where all sizes of the model's
+            inputs are numbers.
         quantize: Cost of a QuantizeLinear.
         dequantize: Cost of a DequantizeLinear.
     """
@@ -61,6 +63,7 @@ class Int8Scheme(BaseModel):
     per_channel: bool = True
     bias: Literal["int32", "float"] = "int32"
     cache: int | None = Field(default=None, ge=1)
+    fixed_sizes: bool = False
     quantize: Cost = Cost()
     dequantize: Cost = Cost()
 

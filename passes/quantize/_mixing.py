@@ -22,6 +22,7 @@ from onnxopt_passes.quantize import _noise_cache
 from onnxopt_passes.quantize._bench import Bench
 from onnxopt_passes.quantize._gains import gain_ns, macs
 from onnxopt_passes.quantize._noise import Noise
+from onnxopt_passes.quantize._open_sizes import open_sizes
 from onnxopt_passes.quantize._ranges import ranges_of
 from onnxopt_passes.quantize._search import MOST_STEPS, MOST_TRIALS, Field, Placement, Tried, search
 from onnxopt_passes.quantize._selection import Wanted, candidates
@@ -128,7 +129,9 @@ class Mixing:
             yield Note("refused", label(unit.node), reason, figures)
         if not best.chosen and self._tried:
             name = self._base.graph.name or "model"
-            yield Note.refused(name, "no placement of integers is inside the goal")
+            hint = open_sizes(self._base, self._target)
+            reason = "no placement of integers is inside the goal"
+            yield Note.refused(name, f"{reason}; {hint}" if hint else reason)
 
     def _figures(self, unit: Unit) -> dict[str, float | str]:
         if self._noise == Noise():

@@ -14,6 +14,7 @@ from onnxopt.targets import Target
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes.quantize._calibrated import fitting
 from onnxopt_passes.quantize._mixing import Mixing
+from onnxopt_passes.quantize._open_sizes import unproven_sizes
 from onnxopt_passes.quantize._placement import tensor_names
 from onnxopt_passes.quantize._ranges import Method
 from onnxopt_passes.quantize._selection import Wanted, candidates
@@ -63,6 +64,9 @@ class QuantizeMixed(Pass):
         name = model.graph.name or "model"
         if scheme is None:
             yield Note.refused(name, f"{target.name} has no int8 scheme")
+            return
+        if unproven := unproven_sizes(model, target):
+            yield Note.refused(name, unproven)
             return
         base = model.clone()
         notes = list(raised(base, context)) if self._candidates(base, target)[1] else []

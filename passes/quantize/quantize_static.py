@@ -14,6 +14,7 @@ from onnxopt.targets import Int8Scheme, Target
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes.quantize._calibrated import calibrated_values, fitting
 from onnxopt_passes.quantize._gains import Sizes, gain_ns
+from onnxopt_passes.quantize._open_sizes import unproven_sizes
 from onnxopt_passes.quantize._placement import place, tensor_names
 from onnxopt_passes.quantize._ranges import Method, ranges_of
 from onnxopt_passes.quantize._selection import Names, Wanted, candidates
@@ -69,6 +70,9 @@ class QuantizeStatic(Pass):
         target, scheme = scheme_of(context, self.name)
         if scheme is None:
             yield Note.refused(model.graph.name or "model", f"{target.name} has no int8 scheme")
+            return
+        if unproven := unproven_sizes(model, target):
+            yield Note.refused(model.graph.name or "model", unproven)
             return
         if opset(model) < LEAST_OPSET:
             notes, chosen = exhaust(self._chosen(model, target, scheme, context))

@@ -134,6 +134,7 @@ def test_a_target_elsewhere_is_judged_on_the_cpu_where_nothing_is_timed() -> Non
     found = api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt"))
     assert found.verdict == "int8"
     assert found.target.session.precision == "fp32"
-    assert any("compared on the CPU" in text for text in found.comparison.warnings)
+    assert any("compared on the CPU provider" in text for text in found.comparison.warnings)
+    assert "all figures are of the CPU provider, not of tensorrt's" in found.why
     with pytest.raises(BackendMissingError, match="tensorrt"):
         api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt", measure=True))

@@ -223,3 +223,30 @@ def test_a_metric_that_raises_is_named_with_its_sample(
     done = cli.run(capsys, *words, "--metric", f"{folder}/bad.py:met")
     assert done.code == 3
     assert "raised ZeroDivisionError" in done.error
+
+
+def test_a_method_that_no_step_of_the_target_takes_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["quantize", folder / "m.onnx", "-o", folder / "o.onnx", "--data", "random"]
+    done = cli.run(capsys, *words, "--method", "mse", "--target", "cuda", "--no-measure")
+    assert done.code == 2
+    assert "what cuda does (convert-float16) reads no ranges" in done.error
+    assert not (folder / "o.onnx").exists()
+
+
+def test_a_method_is_that_of_the_steps_of_the_target(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = folder / "mine.toml"
+    target.write_text(
+        'extends = "x64-vnni"\nname = "mine"\nsummary = "s"\n'
+        'lossy_recipe = "quantize-static{placement=all, percentile=99.0}"\n'
+    )
+    words = ["quantize", folder / "m.onnx", "-o", folder / "o.onnx", "--data", folder / "data.npz"]
+    done = cli.run(
+        capsys, *words, "--method", "percentile", "--target", target, "--no-measure", "--json"
+    )
+    assert done.code == 0, done.err
+    spelled = "quantize-static{method=percentile, percentile=99.0, placement=all}"
+    assert spelled in done.json["recipe"]
