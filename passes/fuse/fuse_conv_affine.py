@@ -18,6 +18,7 @@ from onnxopt_passes.fuse._fold import (
     reading_convolutions,
     sole_reader,
 )
+from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
 _FIRST_OPSET = 7
@@ -32,7 +33,8 @@ class FuseConvAffine(Pass):
     Chains of Add, Sub, Mul, Div and Neg with constants that are scalar or vary along the channels
     only go into the weights of a Conv or ConvTranspose of any rank and grouping. After a
     convolution the chain must be its only reader. Before convolutions, these must be the chain's
-    only readers, and a ``t`` other than zero cannot pass zero padding or a ConvTranspose. Weights
+    only readers, and a ``t`` other than zero cannot pass zero padding or a ConvTranspose. What ends
+    a normalization or GELU that is still spelled out stays: runtimes only know these whole. Weights
     that others read too are copied.
     """
 
@@ -40,7 +42,7 @@ class FuseConvAffine(Pass):
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Fold the chains after each convolution, then those left before one."""
-        editor, layouts = Editor(model), Layouts(model)
+        editor, layouts, formulas = Editor(model), Layouts(model), Formulas(model)
         for node, version in nodes_with_opset(model):
             if version < _FIRST_OPSET or node.graph is None:
                 continue
@@ -48,7 +50,7 @@ class FuseConvAffine(Pass):
             if conv is not None:
                 yield from _fold_after(editor, conv)
             else:
-                yield from _fold_before(editor, layouts, node)
+                yield from _fold_before(editor, layouts, formulas, node)
 
 
 def _fold_after(editor: Editor, conv: Convolution | str) -> Iterator[Note]:
@@ -82,7 +84,9 @@ def _chain_after(conv: Convolution) -> tuple[list[Step], str | None]:
         value = reader.outputs[0]
 
 
-def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[Note]:
+def _fold_before(
+    editor: Editor, layouts: Layouts, formulas: Formulas, node: ir.Node
+) -> Iterator[Note]:
     convs = reading_convolutions(node.outputs[0]) if node.outputs else None
     if convs is None:
         return
@@ -90,6 +94,9 @@ def _fold_before(editor: Editor, layouts: Layouts, node: ir.Node) -> Iterator[No
         step = read_elementwise(node, layouts[node.outputs[0]])
         if isinstance(step, Step):
             yield Note.refused(node, convs)
+        return
+    if node in formulas:
+        yield Note.refused(node, "it ends a normalization or GELU, which runtimes know only whole")
         return
     steps, reason = _chain_before(layouts, node, convs[0].input_layout)
     for start in range(len(steps)):
