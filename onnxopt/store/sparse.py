@@ -51,7 +51,7 @@ def saved_bytes(tensor: ir.TensorProtocol) -> int:
 
     Only elements of 1, 2, 4 or 8 bytes have such a form. Bits decide: -0.0 is not zero.
     """
-    if tensor.dtype.bitwidth not in _WIDTHS or tensor.dtype == ir.DataType.STRING:
+    if tensor.dtype == ir.DataType.STRING or tensor.dtype.bitwidth not in _WIDTHS:
         return 0
     size = tensor.dtype.bitwidth // 8
     kept = int(np.count_nonzero(_bits(tensor)))

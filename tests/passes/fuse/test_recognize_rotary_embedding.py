@@ -82,7 +82,7 @@ def test_language_models(make: Any, exporter: str, tmp_path: Path) -> None:
     recipe = Recipe.parse("exact | recognize-rotary-embedding{domain=microsoft} | tidy")
     result = pipeline.run(model, recipe, Context())
     found = [node for node in result.model.graph if node.op_type == "RotaryEmbedding"]
-    assert len(found) == 4, [str(note) for step in result.steps for note in step.notes][-20:]
+    assert len(found) == 4, [note for step in result.results for note in step.notes][-20:]
     config = SessionConfig(threads=1)
     with open_session(path, config) as before, open_session(result.model, config) as after:
         for shape in [(1, 1), (1, 9), (3, 5)]:
