@@ -25,8 +25,8 @@ class SpellGelu(Pass):
 
     Below opset 20, which has no Gelu, ONNX Runtime fuses the right-hand order of nodes, with the
     bias before it, into one; most others, as torch exports them, it leaves as five passes over
-    the tensor. Any arithmetic that comes to the formula counts, as for recognize-gelu; what comes to
-    a multiple of it stays.
+    the tensor. Any arithmetic that comes to the formula counts, as for recognize-gelu; what comes
+    to a multiple of it stays.
     """
 
     looks_for = frozenset({"Erf"})
