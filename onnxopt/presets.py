@@ -15,7 +15,8 @@ _NEUTRAL = (
 )
 _CHAINS = (
     "merge-transposes | merge-casts | merge-slices | merge-concats | merge-gathers | "
-    "merge-squeezed-reductions | merge-reshapes | merge-clips | merge-constant-operands"
+    "spell-gather-as-reshape | merge-squeezed-reductions | merge-reshapes | merge-clips | "
+    "merge-constant-operands"
 )
 _MERGE = "merge-duplicate-initializers | merge-duplicate-nodes"
 _RECOGNIZE = (

@@ -24,8 +24,8 @@ class SpellGelu(Pass):
 
     Below opset 20, which has no Gelu, ONNX Runtime fuses the right-hand order of nodes, with the
     bias before it, into one; most others, as torch exports them, it leaves as five passes over
-    the tensor. Any arithmetic that comes to the formula counts, as for recognize-gelu; a Mul by
-    ``k`` is left where it comes to ``k·Gelu(x)``.
+    the tensor. Any arithmetic that comes to the formula counts, as for recognize-gelu; what comes
+    to a multiple of it stays.
     """
 
     looks_for = frozenset({"Erf"})
@@ -39,7 +39,7 @@ class SpellGelu(Pass):
             found = finder.at(node)
             if isinstance(found, Note):
                 yield found
-            elif found is not None and not _is_known(node, found):
+            elif found is not None and found.factor == 1.0 and not _is_known(node, found):
                 yield _respell(editor, found)
 
 
@@ -83,8 +83,6 @@ def _respell(editor: Editor, found: Activation) -> Note:
     value = add("Add", [add("Erf", [value], "erf"), number(1.0, "one")], "gate")
     value = add("Mul", [source, value], "double")
     value = add("Mul", [value, number(0.5, "half")], "gelu")
-    if found.factor != 1.0:
-        value = add("Mul", [value, number(found.factor, "factor")], "scaled")
     editor.replace(last.outputs[0], value)
     editor.sweep(last)
     return Note.applied(value, f"{len(found.nodes)} nodes are in the order that is fused")

@@ -276,7 +276,7 @@ def test_made_up_samples_count_where_their_sizes_are_new(build: Build) -> None:
 
 
 def chaotic(*, halves: bool, gain: float) -> ir.Model:
-    """The sine of large sums: rounding decides it. In halves it is summed in another order."""
+    """The sine of large sums, which rounding alone decides; in halves the order is another."""
     rng = np.random.default_rng(0)
     weight = ", ".join(f"{number:.5f}" for number in rng.normal(size=16 * 64 * 9) / 24)
     first = "c = Conv<pads = [1, 1, 1, 1]>(x, w)"
