@@ -279,10 +279,10 @@ def main() -> None:
         _, first = run_part(asked.models, thirty_percent, plan, "pruning", title)
         title = f"Shares of the time left, on top of the exact recipe, reconstructed; {plan.how}"
         rows, second = run_part(asked.curves, curve, plan, "pruning_curve", title)
-        if rows:
-            draw(rows, document.RESULTS / "pruning_curve.html")
         title = f"Half of the weights zero; {plan.how}"
         _, third = run_part(asked.zeros, zeros, plan, "pruning_zeros", title)
+    if rows:
+        draw(rows, document.RESULTS / "pruning_curve.html")
     if first or second or third:
         raise SystemExit(1)
 

@@ -22,15 +22,18 @@ _SHARE, _MOST_SHARE = 0.25, 0.5  # of the calibration data, where nothing is set
 _MOST_SAMPLES = 512
 _ERROR_SHARE = 0.85
 _LOSS_SHARE = 0.5
+_CLOSE_ERROR = 0.1  # relative L2
 
 
 @dataclass(frozen=True)
 class PruneSearch:
     """In place of pruning steps: the least share to keep that leaves the model inside the budget.
 
-    Shares are bisected; each is judged on search data, in the middle of what the budget allows, so
-    that the samples of the verdict, which see the last one alone, can confirm it. The same model,
-    data, seed and threads give the same share.
+    Shares are bisected; each is judged on search data, in the middle of what the budget allows. The
+    samples of the verdict then have to confirm half of what may go, three quarters of it, and all,
+    in that order, up to the first that they do not: each is a test of its own, and their chance of
+    an error does not add up (fixed-sequence testing, Maurer et al., 1995). The same model, data,
+    seed and threads give the same share.
 
     Attributes:
         kind: What is pruned, see ``default_prune``.
@@ -102,6 +105,17 @@ def search_share(
     return probes
 
 
+def to_confirm(search: PruneSearch, probes: Sequence[Probe]) -> list[str]:
+    """The steps that held-out samples are to confirm one after the other, the gentlest first."""
+    inside = [probe.keep for probe in probes if probe.fits and probe.pruned]
+    if not inside:
+        return []
+    candidates = shares(search.kind)
+    last = candidates.index(min(inside))
+    places = sorted({last // 2, 3 * last // 4, last})
+    return [default_prune(search.kind, candidates[at]) for at in places]
+
+
 def _bisect(candidates: Sequence[float], fits: Callable[[float], bool]) -> None:
     """Ask about the middle of what is left, as if all before one that fits did, too."""
     low, high = 0, len(candidates)
@@ -118,25 +132,32 @@ def _probed(
 ) -> Probe:
     found = compared_on(bench, result.model, samples, criteria_of(budget, bench.options.seed))
     unseen = 0 if bench.data is None else len(bench.data.test)
+    error, loss = found.fidelity, None if found.metric is None else found.metric.loss
     inside = []
-    if budget.error_limit is not None and found.fidelity is not None:
-        inside.append(_is_likely(found.fidelity, budget.error_limit, _ERROR_SHARE, unseen))
-    if budget.max_drop is not None and found.metric is not None:
-        inside.append(_is_likely(found.metric.loss, budget.max_drop, _LOSS_SHARE, unseen))
+    if budget.error_limit is not None and error is not None:
+        inside.append(_is_likely(error, budget.error_limit, _ERROR_SHARE, unseen))
+    if budget.max_drop is not None and loss is not None:
+        close = error is not None and error.mean <= _CLOSE_ERROR
+        inside.append(_is_likely(loss, budget.max_drop, _LOSS_SHARE, unseen, is_close=close))
     return Probe(
         keep=keep,
         recipe=str(result.recipe),
-        error=found.fidelity.mean if found.fidelity else None,
-        loss=found.metric.loss.mean if found.metric else None,
+        error=error.mean if error else None,
+        loss=loss.mean if loss else None,
         fits=bool(inside) and all(inside),
         pruned=result.changed,
     )
 
 
-def _is_likely(found: Interval, limit: float, share: float, unseen: int) -> bool:
-    """Whether a mean leaves room, and its interval, as wide as on unseen data, is inside."""
+def _is_likely(
+    found: Interval, limit: float, share: float, unseen: int, *, is_close: bool = False
+) -> bool:
+    """Whether a mean leaves room, and its interval, as wide as on unseen data, is inside.
+
+    Outputs that are close to the original's make up for samples too few to tell.
+    """
     width = (found.high - found.mean) * math.sqrt(found.samples / max(unseen, 1))
-    return found.mean <= share * limit and found.mean + width <= limit
+    return found.mean <= share * limit and (is_close or found.mean + width <= limit)
 
 
 def _with_search(bench: Workbench) -> tuple[Workbench, Dataset]:

@@ -15,7 +15,7 @@ from onnxopt.api.counting import counted, sizes_of
 from onnxopt.api.crafting import exact_part, float_part, held_out_comparison, replayed, with_goal
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
-from onnxopt.api.prune_search import Probe, PruneSearch, search_share
+from onnxopt.api.prune_search import Probe, PruneSearch, search_share, to_confirm
 from onnxopt.api.prune_steps import default_prune
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import DataSource, Workbench
@@ -158,13 +158,18 @@ def prune(
     bench = with_goal(Workbench.open(model, data, options or RunOptions()), budget)
     _check_data(bench, budget)
     exact, equivalence = exact_part(bench, observer)
-    chain, probes = _chain(bench, exact, recipe, budget, observer)
-    made = _made(bench, exact, chain, budget, observer)
     verdict: PruneVerdict = "pruned"
-    if isinstance(recipe, PruneSearch) and not (made.fits and made.pruned.changed):
-        tried, verdict = made, "kept-whole"
-        made = _made(bench, exact, Recipe(()), budget, observer)
-        made = replace(made, fits=True, why=_why_whole(probes, tried))
+    probes: list[Probe] = []
+    if isinstance(recipe, PruneSearch):
+        probes = search_share(bench, exact, recipe, budget, observer)
+        steps = to_confirm(recipe, probes)
+        made = _confirmed(bench, exact, steps, budget, observer)
+        if not made.pruned.changed:
+            made, verdict = replace(made, fits=True, why=_why_whole(probes, made)), "kept-whole"
+    else:
+        default = default_prune(has_data=bench.data is not None)
+        chain = bench.recipe(default if recipe is None else recipe)
+        made = _made(bench, exact, chain, budget, observer)
     footprints, uncounted = _footprints(bench, made.after.model)
     timing = None
     if bench.options.measure and made.pruned.changed:
@@ -217,29 +222,36 @@ def _made(
     return _Made(pruned, after, comparison, fits, why)
 
 
-def _chain(
+def _confirmed(
     bench: Workbench,
     exact: PipelineResult,
-    recipe: str | Recipe | PruneSearch | None,
+    recipes: Sequence[str],
     budget: Budget,
     observer: Observer | None,
-) -> tuple[Recipe, list[Probe]]:
-    """The pruning steps, after a search where one was asked for."""
-    if not isinstance(recipe, PruneSearch):
-        default = default_prune(has_data=bench.data is not None)
-        return bench.recipe(default if recipe is None else recipe), []
-    probes = search_share(bench, exact, recipe, budget, observer)
-    inside = [probe.recipe for probe in probes if probe.fits and probe.pruned]
-    return (bench.recipe(inside[-1]) if inside else Recipe(())), probes
+) -> _Made:
+    """The last before the first that held-out samples do not confirm; the exact model before all,
+    with the reason why the first was not.
+    """
+    best, why = None, ""
+    for recipe in recipes:
+        made = _made(bench, exact, bench.recipe(recipe), budget, observer)
+        if observer is not None:
+            observer.remark(f"{recipe}, on held-out samples: {made.why}")
+        if not made.pruned.changed:
+            continue
+        if not made.fits:
+            why = f"{recipe}, inside on search data: {made.why}"
+            break
+        best = made
+    if best is not None:
+        return best
+    return replace(_made(bench, exact, Recipe(()), budget, None), why=why)
 
 
-def _why_whole(probes: Sequence[Probe], tried: _Made) -> str:
+def _why_whole(probes: Sequence[Probe], made: _Made) -> str:
     """Why a search has come to nothing."""
-    inside = [probe.keep for probe in probes if probe.fits and probe.pruned]
-    if inside:
-        return f"keep {inside[-1]:g}, inside on search data, is not on held-out ones: {tried.why}"
     outside = [probe for probe in probes if not probe.fits]
-    return f"no share is inside the budget; {outside[-1] if outside else probes[-1]}"
+    return made.why or f"no share is inside the budget; {outside[-1] if outside else probes[-1]}"
 
 
 def _check_data(bench: Workbench, budget: Budget) -> None:

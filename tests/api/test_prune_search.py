@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from onnxopt.api.prune_search import _bisect, _is_likely
+from onnxopt.api.prune_search import Probe, PruneSearch, _bisect, _is_likely, to_confirm
 from onnxopt.api.prune_steps import default_prune, shares
 from onnxopt.metrics import Interval
 
@@ -45,3 +45,15 @@ def test_a_mean_in_the_middle_with_an_interval_inside(
 ) -> None:
     found = Interval(mean, mean - half, mean + half, 100)
     assert _is_likely(found, 0.05, 0.85, unseen) is likely
+    assert _is_likely(found, 0.05, 0.85, unseen, is_close=True) is (mean <= 0.85 * 0.05)
+
+
+def probe(keep: float, *, fits: bool, pruned: bool = True) -> Probe:
+    return Probe(keep, default_prune("channels", keep), 0.0, None, fits, pruned)
+
+
+def test_what_is_confirmed_goes_from_gentle_to_strong() -> None:
+    probes = [probe(0.5, fits=True), probe(0.25, fits=False), probe(0.4, fits=True)]
+    found = to_confirm(PruneSearch(), probes)
+    assert found == [default_prune("channels", keep) for keep in (0.7, 0.55, 0.4)]
+    assert to_confirm(PruneSearch(), [probe(0.9, fits=True, pruned=False)]) == []
