@@ -16,7 +16,10 @@ from onnxopt.store import structural_hash
 from onnxopt.transform import Context, Exactness, Need, Note, Pass, StepResult
 
 MAX_ROUNDS = 10
-"""Rounds of a group that runs to a fixed point."""
+"""Rounds of a group that runs to a fixed point; more while nodes become fewer."""
+
+_ROUNDS_WITHOUT_GAIN = 3
+"""Rounds in a row, beyond those, that may leave the number of nodes as it is."""
 
 _ROUNDS_AS_USUAL = 1
 """Rounds after which a group is not yet suspected of running in circles."""
@@ -216,19 +219,24 @@ class _Runner:
                 self.run(group.steps)
             return
         seen: set[str] = set()
-        for number in range(MAX_ROUNDS):
+        least, since = self._stats.nodes, 0
+        number = 0
+        while number < MAX_ROUNDS or since < _ROUNDS_WITHOUT_GAIN:
             start = len(self.results)
             self.run(group.steps)
             if not any(result.changed for result in self.results[start:]):
                 return
-            if number < _ROUNDS_AS_USUAL:
+            number, since = number + 1, since + 1
+            if self._stats.nodes < least:
+                least, since = self._stats.nodes, 0
+            if number <= _ROUNDS_AS_USUAL:
                 continue
             digest = structural_hash(self.model)
             if digest in seen:
                 self._remark(f"stopped: {group} undoes its own work and would never end")
                 return
             seen.add(digest)
-        self._remark(f"stopped after {MAX_ROUNDS} rounds: {group} still finds something to do")
+        self._remark(f"stopped after {number} rounds: {group} still finds something to do")
 
     def _run_pass(self, step: Pass) -> None:
         self.observer.step_started(step)

@@ -50,6 +50,19 @@ class Flip(Pass):
 
 
 @dataclass(frozen=True)
+class Grow(Pass):
+    """relu(x) → relu(relu(x)): never at rest, and never the same."""
+
+    exactness: ClassVar[Exactness] = Exactness.BITWISE
+
+    def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
+        node, editor = model.graph[0], Editor(model)
+        made = editor.insert_before(node, "Relu", [node.inputs[0]], "more")
+        node.replace_input_with(0, made)
+        yield Note.applied(node, "one more")
+
+
+@dataclass(frozen=True)
 class Damage(Pass):
     """y → y with the constant doubled."""
 
@@ -105,6 +118,23 @@ def test_a_cycle_is_seen_and_said() -> None:
     result = pipeline.run(store.from_text(MODEL), Recipe((Group((Flip(),)),)))
     assert len(result.results) < pipeline.MAX_ROUNDS
     assert "undoes its own work" in result.remarks[0]
+
+
+def test_goes_on_while_nodes_become_fewer() -> None:
+    body = " ".join(f"v{i + 1} = Relu(v{i})" for i in range(25))
+    model = store.from_text(
+        f'<ir_version: 8, opset_import: ["" : 17]> g (float[2] v0) => (float[2] y) '
+        f"{{ {body} y = Neg(v25) }}"
+    )
+    result = pipeline.run(model, Recipe((Group((DropOneRelu(),)),)))
+    assert [n.op_type for n in result.model.graph] == ["Relu", "Neg"]
+    assert not result.remarks
+
+
+def test_stops_where_there_is_no_end() -> None:
+    result = pipeline.run(store.from_text(MODEL), Recipe((Group((Grow(),)),)))
+    assert len(result.results) == pipeline.MAX_ROUNDS
+    assert "stopped after 10 rounds" in result.remarks[0]
 
 
 def test_counted_groups_run_as_often_as_written() -> None:

@@ -84,8 +84,9 @@ class StepDelta(_Frozen):
 class Agreement(_Frozen):
     """How close outputs on a device must come to the golden ones.
 
-    Element-wise ``atol + rtol * |expected|`` for exact models; the relative L2 error of each
-    float output for quantized ones, whose integer kernels differ a little between CPUs.
+    Element-wise ``atol * max(1, rms) + rtol * |expected|`` for exact models, with the root mean
+    square of the output's finite numbers; the relative L2 error of each float output for quantized
+    ones, whose integer kernels differ a little between CPUs.
     """
 
     kind: Literal["elementwise", "relative_l2"]

@@ -150,7 +150,9 @@ def agrees(expected: Any, found: Any, rule: dict[str, Any]) -> bool:
     a, b = a[finite], b[finite]
     error = np.abs(a - b)
     if rule["kind"] == "elementwise":
-        return bool((error <= rule["atol"] + rule["rtol"] * np.abs(a)).all())
+        usual = float(np.sqrt(np.mean(np.square(np.abs(a))))) if a.size else 0.0
+        allowed = rule["atol"] * max(1.0, usual) + rule["rtol"] * np.abs(a)
+        return bool((error <= allowed).all())
     limit = float(rule["limit"]) * max(float(np.linalg.norm(a)), 1e-12)
     return float(np.linalg.norm(error)) <= limit
 

@@ -114,7 +114,9 @@ def disagreement(expected: Any, found: Any, rule: Agreement) -> str | None:
 def _finite_disagreement(a: Any, b: Any, rule: Agreement) -> str | None:
     error = np.abs(a - b)
     if rule.kind == "elementwise":
-        worst = float(np.max(error - (rule.atol + rule.rtol * np.abs(a)), initial=0.0))
+        usual = float(np.sqrt(np.mean(np.square(np.abs(a))))) if a.size else 0.0
+        allowed = rule.atol * max(1.0, usual) + rule.rtol * np.abs(a)
+        worst = float(np.max(error - allowed, initial=0.0))
         return None if worst <= 0 else f"off by {worst:.3g} more than allowed"
     relative = float(np.linalg.norm(error)) / max(float(np.linalg.norm(a)), 1e-12)
     if relative <= rule.limit:

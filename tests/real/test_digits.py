@@ -105,7 +105,7 @@ def test_replaying_what_was_found_gives_the_same_bytes() -> None:
     words = [str(step) for step in found.recipe.steps]
     replay = " | ".join(words[words.index("smooth-activations") :])
     assert " | quantize-static{method=auto, only=[" in replay
-    assert replay.endswith(" | refine-rounding")
+    assert replay.count(" | refine-rounding | ") == 1
     again = api.quantize(digits.MODEL, data=few(12), recipe=replay, options=OPTIONS)
     assert store.serialize(again.model) == store.serialize(found.model)
     assert again.integers == found.integers > 30
