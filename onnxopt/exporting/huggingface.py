@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 from onnxopt.errors import ModelError, UsageError
+from onnxopt.exporting.dimensions import parse_input
 from onnxopt.exporting.failing import explained, require
 from onnxopt.exporting.hashing import files_digest
 from onnxopt.exporting.huggingface_cache import BATCH, PAST, SEQUENCE, TOTAL, with_cache
@@ -15,8 +17,10 @@ from onnxopt.exporting.silence import silent
 from onnxopt.exporting.torch_source import ModuleSource
 from onnxopt.signature import TensorSpec
 
-_SIZES = {BATCH: 2, SEQUENCE: 5, PAST: 3, TOTAL: 8}
+_SAMPLES = "samples"
+_SIZES = {BATCH: 2, SEQUENCE: 5, PAST: 3, TOTAL: 8, _SAMPLES: 16000}
 _CAUSAL = ("ForCausalLM", "LMHeadModel")
+_PREPARATION = "preprocessor_config.json"
 _TEXT = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -40,7 +44,7 @@ def open_folder(path: Path, options: ExportOptions) -> ModuleSource:
     causal = type(model).__name__.endswith(_CAUSAL)
     if options.kv_cache and not causal:
         raise UsageError(f"--kv-cache for a {type(model).__name__}", "a decoder (…ForCausalLM)")
-    inputs = _inputs(model, config)
+    inputs = tuple(map(parse_input, options.inputs)) or _inputs(model, config, path)
     if options.kv_cache:
         model, past = with_cache(model, config)
         inputs = (*_with_total(inputs), *past)
@@ -53,9 +57,9 @@ def open_folder(path: Path, options: ExportOptions) -> ModuleSource:
         library=f"transformers {transformers.__version__}",
         inputs=inputs,
         ranges={
-            "input_ids": (0, int(getattr(config, "vocab_size", 2))),
+            "input_ids": (0, int(getattr(_text(config), "vocab_size", 2))),
             "attention_mask": (1, 2),
-            "token_type_ids": (0, int(getattr(config, "type_vocab_size", 1) or 1)),
+            "token_type_ids": (0, int(getattr(_text(config), "type_vocab_size", 1) or 1)),
         },
         sizes=_SIZES,
         tokenizer=path / "tokenizer.json" if (path / "tokenizer.json").is_file() else None,
@@ -116,23 +120,66 @@ def _weights(path: Path) -> list[Path]:
     return sorted(path.glob("*.safetensors"))
 
 
-def _inputs(model: Any, config: Any) -> tuple[TensorSpec, ...]:
+def _inputs(model: Any, config: Any, path: Path) -> tuple[TensorSpec, ...]:
+    """What a model takes: text, pictures, both, or sound."""
     known = inspect.signature(model.forward).parameters
-    if getattr(model, "main_input_name", "") == "pixel_values":
-        side, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
-        high, wide = side if isinstance(side, list | tuple) else (side, side)
-        if high is None:
-            raise ModelError("the config does not say how large images are", "image_size")
-        return (TensorSpec("pixel_values", "float32", (BATCH, channels, high, wide)),)
-    kinds = int(getattr(config, "type_vocab_size", 0) or 0)
+    kinds = int(getattr(_text(config), "type_vocab_size", 0) or 0)
     names = [n for n in _TEXT if n in known and (n != "token_type_ids" or kinds > 1)]
-    if "input_ids" not in names:
+    main = getattr(model, "main_input_name", "")
+    found: tuple[TensorSpec, ...] = ()
+    if "input_ids" in names and (main != "pixel_values" or _takes_both(config)):
+        found = tuple(TensorSpec(name, "int64", (BATCH, SEQUENCE)) for name in names)
+    if "pixel_values" in known and (main == "pixel_values" or _takes_both(config)):
+        found = (*found, TensorSpec("pixel_values", "float32", _picture(config, path)))
+    if not found and main in known and main == "input_values":
+        found = (TensorSpec(main, "float32", (BATCH, _SAMPLES)),)
+    if not found:
         raise ModelError(
-            f"{type(model).__name__} takes neither text nor pictures",
-            "input_ids or pixel_values",
-            "write a module:factory",
+            f"{type(model).__name__} takes {main or 'something unknown'}",
+            "input_ids, pixel_values or input_values",
+            "say with --input what it takes, or write a module:factory",
         )
-    return tuple(TensorSpec(name, "int64", (BATCH, SEQUENCE)) for name in names)
+    return found
+
+
+def _text(config: Any) -> Any:
+    """The part of a config that is about text."""
+    return getattr(config, "text_config", None) or config
+
+
+def _takes_both(config: Any) -> bool:
+    """Whether a model reads text and pictures, each with a config of its own."""
+    parts = (getattr(config, name, None) for name in ("text_config", "vision_config"))
+    return all(part is not None for part in parts)
+
+
+def _picture(config: Any, path: Path) -> tuple[int | str, ...]:
+    """The shape of pictures, by the config or by what prepares them."""
+    vision = getattr(config, "vision_config", None) or config
+    side = getattr(vision, "image_size", None) or _prepared(path)
+    high, wide = side if isinstance(side, list | tuple) else (side, side)
+    if not isinstance(high, int) or not isinstance(wide, int):
+        raise ModelError(
+            f"neither config.json nor {_PREPARATION} says how large pictures are",
+            "image_size",
+            "say it with --input pixel_values=float32[N,3,512,512]",
+        )
+    return BATCH, int(getattr(vision, "num_channels", 3)), high, wide
+
+
+def _prepared(path: Path) -> Any:
+    """The size that pictures are brought to before the model, where a file says it."""
+    file = path / _PREPARATION
+    with explained(f"{path.name}/{_PREPARATION} cannot be read"):
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for size in (known.get("crop_size"), known.get("size")):
+        if isinstance(size, dict) and "height" in size and "width" in size:
+            return [size["height"], size["width"]]
+        if isinstance(size, dict) and "shortest_edge" in size:
+            return size["shortest_edge"]
+        if isinstance(size, int):
+            return size
+    return None
 
 
 def _with_total(inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

@@ -31,6 +31,29 @@ def saved(path: Path, kind: str) -> Path:
         config = transformers.ViTConfig(hidden_size=32, num_attention_heads=4, **more)
         config.image_size, config.patch_size = 32, 8
         model = transformers.ViTModel(config)
+    elif kind == "sound":
+        wide = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (5, 4)}
+        config = transformers.Wav2Vec2Config(
+            **_SMALL,
+            **more,
+            **wide,
+            num_feat_extract_layers=2,
+            num_conv_pos_embeddings=16,
+            num_conv_pos_embedding_groups=4,
+        )
+        model = transformers.Wav2Vec2ForCTC(config)
+    elif kind == "both":
+        text = {"vocab_size": 50, "hidden_size": 32, "num_attention_heads": 4, **more}
+        seen = {"hidden_size": 32, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+        config = transformers.CLIPConfig(
+            text_config=text, vision_config={**seen, **more}, projection_dim=16
+        )
+        model = transformers.CLIPModel(config)
+    elif kind == "segments":
+        config = transformers.SegformerConfig(
+            depths=[1, 1, 1, 1], hidden_sizes=[16, 16, 16, 16], decoder_hidden_size=16
+        )
+        model = transformers.SegformerForSemanticSegmentation(config)
     else:
         config = transformers.LlamaConfig(**_SMALL, **more, num_key_value_heads=2)
         model = transformers.LlamaForCausalLM(config)
@@ -45,6 +68,28 @@ def test_classifiers_and_pictures(tmp_path: Path) -> None:
     assert made.framework.startswith("transformers")
     seen = export_model(saved(tmp_path, "pictures"))
     assert [str(s) for s in seen.inputs] == ["pixel_values: float32[batch,3,32,32]"]
+
+
+def test_sound(tmp_path: Path) -> None:
+    made = export_model(saved(tmp_path, "sound"))
+    assert [str(s) for s in made.inputs] == ["input_values: float32[batch,samples]"]
+
+
+def test_text_and_pictures_together(tmp_path: Path) -> None:
+    made = export_model(saved(tmp_path, "both"))
+    found = [str(s) for s in made.inputs]
+    assert found[0] == "input_ids: int64[batch,sequence]"
+    assert found[-1] == "pixel_values: float32[batch,3,32,32]"
+
+
+def test_pictures_of_no_known_size_are_asked_for(tmp_path: Path) -> None:
+    folder = saved(tmp_path, "segments")
+    with pytest.raises(ModelError, match="says how large pictures are"):
+        export_model(folder)
+    stated = ExportOptions(inputs=("pixel_values=float32[N,3,64,64]",))
+    assert str(export_model(folder, stated).inputs[0]) == "pixel_values: float32[N,3,64,64]"
+    (folder / "preprocessor_config.json").write_text(json.dumps({"size": {"shortest_edge": 64}}))
+    assert str(export_model(folder).inputs[0]) == "pixel_values: float32[batch,3,64,64]"
 
 
 def test_a_decoder_steps_with_its_cache_as_it_reads_at_once(tmp_path: Path) -> None:
