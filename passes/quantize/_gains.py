@@ -49,5 +49,10 @@ def gain_ns(unit: Unit, sizes: Sizes, scheme: Int8Scheme) -> float:
     )
 
 
+def entry_ns(unit: Unit, sizes: Sizes) -> float:
+    """Nanoseconds that a unit takes more where codes begin right before or right after it."""
+    return unit.kernel.entry.of(elements=_elements(unit, sizes))
+
+
 def _elements(unit: Unit, sizes: Sizes) -> float:
     return sum(sizes.get(out.name or "", 0.0) for out in unit.outputs)

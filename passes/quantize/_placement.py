@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._cut import UNLIMITED, CutGraph
-from onnxopt_passes.quantize._gains import Sizes, gain_ns
+from onnxopt_passes.quantize._gains import Sizes, entry_ns, gain_ns
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._units import (
     Unit,
@@ -76,6 +76,9 @@ def saved_ns(
         elements = sizes.get(value.name or "", 0.0)
         if in_integers and not (made and owner is not None and owner.kernel.output == "codes"):
             saved -= scheme.quantize.of(elements=elements)
+            around = {reader for reader in units_reading if reader in chosen}
+            around |= {owner} if owner is not None else set()
+            saved -= sum(entry_ns(unit, sizes) for unit in around)
         if made and owner is not None and not owner.kernel.may_leave_float:
             in_float = len(units_reading) - in_integers
             in_float += readers.count(None) + value.is_graph_output()
@@ -117,11 +120,14 @@ class _Chooser:
         places = [self._places[reader] for reader in dict.fromkeys(readers) if reader is not None]
         elements = self._sizes.get(value.name or "", 0.0)
         quantized = self._cut.add_node()
-        self._cut.add_edge(
-            quantized, start, _picoseconds(self._scheme.quantize.of(elements=elements))
-        )
-        for place_ in places:
-            self._cut.add_edge(place_, quantized, UNLIMITED)
+        entry = self._scheme.quantize.of(elements=elements)
+        entry += entry_ns(owner, self._sizes) if owner is not None else 0.0
+        self._cut.add_edge(quantized, start, _picoseconds(entry))
+        for reader in dict.fromkeys(reader for reader in readers if reader is not None):
+            self._cut.add_edge(self._places[reader], quantized, UNLIMITED)
+            further = _picoseconds(entry_ns(reader, self._sizes))
+            if further:
+                self._cut.add_edge(self._places[reader], start, further)
         if owner is None or owner.kernel.may_leave_float:
             return
         cost = _picoseconds(self._scheme.dequantize.of(elements=elements))

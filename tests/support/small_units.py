@@ -15,7 +15,16 @@ TARGET = load_target("x64-vnni")
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,4,4] x) => (float[1,8,4,4] y)'
 CONV = "float[8,8,1,1] w = {" + ", ".join(["1"] * 64) + "}"
 DEPTHWISE = "float[8,1,1,1] d = {" + ", ".join(["1"] * 8) + "}"
-OPS = ["Conv(a, w)", "Conv<group = 8>(a, d)", "Add(a, b)", "Tanh(a)", "HardSwish(a)", "Mul(a, b)"]
+POOL = "MaxPool<kernel_shape = [1, 1]>(a)"
+OPS = [
+    "Conv(a, w)",
+    "Conv<group = 8>(a, d)",
+    "Add(a, b)",
+    "Tanh(a)",
+    "HardSwish(a)",
+    "Mul(a, b)",
+    POOL,
+]
 
 
 def scheme(target: Target = TARGET) -> Int8Scheme:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_units import OPS, TARGET, drawn_body, scheme, units_of
 
 from onnxopt import store
-from onnxopt_passes.quantize._gains import gain_ns
+from onnxopt_passes.quantize._gains import entry_ns, gain_ns
 from onnxopt_passes.quantize._placement import place, saved_ns
 from onnxopt_passes.quantize._units import Unit, find_units
 
@@ -37,6 +37,9 @@ def predicted_ns(
         elements = sizes.get(value.name or "", 0.0)
         if not made and any(readers):
             total += scheme().quantize.of(elements=elements)
+            beside = {owner[use.node] for use in value.uses() if owner.get(use.node) in chosen}
+            beside |= {owner[producer]} if producer in owner else set()
+            total += sum(entry_ns(unit, sizes) for unit in beside)
         if made:
             in_float = readers.count(False) + value.is_graph_output()
             total += in_float * scheme().dequantize.of(elements=elements)
