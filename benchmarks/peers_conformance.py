@@ -35,6 +35,8 @@ VERDICTS = ("ok", "exception", "does not load", "wrong", "crash", "too slow", "t
 TITLE = "Conformance: the models of the onnx package before and after each tool"
 _WAIT_S = 30.0
 _AT_ONCE = 2
+_A_WORKER = 100
+"""Models that one process of a tool takes: some leave things behind that add up."""
 _PROGRESS = 250
 
 
@@ -45,7 +47,9 @@ class Reliable:
     place: Place
     job: str
     tool: str = ""
+    most: int | None = None
     _worker: Worker | None = None
+    _asked: int = 0
 
     def ask(self, task: str, **arguments: Any) -> Any:
         """Ask the worker, or a new one.
@@ -53,17 +57,21 @@ class Reliable:
         Raises:
             PeerFailure: It raised, crashed or took too long.
         """
-        if self._worker is None or not self._worker.is_alive:
+        spent = self.most is not None and self._asked >= self.most
+        if self._worker is None or not self._worker.is_alive or spent:
             self.close()
+            self._asked = 0
             self._worker = Worker(self.place, self.job)
             if self.tool:
                 self._worker.ask("load", 2 * _WAIT_S, tool=self.tool)
+        self._asked += 1
         return self._worker.ask(task, _WAIT_S, **arguments)
 
     def close(self) -> None:
-        """End it."""
+        """End it; the next question starts another."""
         if self._worker is not None:
             self._worker.close()
+            self._worker = None
 
 
 def checker() -> Reliable:
@@ -94,7 +102,7 @@ def measure(
 ) -> dict[str, Any]:
     """What one tool does with every model."""
     place = Place(python_of(maker.peer, options.cache), ours=maker.peer == OWN)
-    tool, judge = Reliable(place, maker.job, maker.tool), checker()
+    tool, judge = Reliable(place, maker.job, maker.tool, _A_WORKER), checker()
     counts: Counter[str] = Counter()
     failures = []
     target = folder / f"{maker.name.replace(' ', '-')}.onnx"
@@ -116,10 +124,15 @@ def _verdict(
     maker: Maker, tool: Reliable, judge: Reliable, case: tuple[int, Path, Path]
 ) -> tuple[str, str]:
     number, source, target = case
+    arguments = {"tool": maker.tool, "source": str(source), "target": str(target)}
     try:
-        tool.ask("run", tool=maker.tool, source=str(source), target=str(target))
-    except PeerFailure as failure:
-        return failure.kind, failure.text[:300]
+        tool.ask("run", **arguments)
+    except PeerFailure:
+        tool.close()  # once more in a process of its own: perhaps the last one was worn out
+        try:
+            tool.ask("run", **arguments)
+        except PeerFailure as failure:
+            return failure.kind, failure.text[:300]
     if not target.is_file():
         return "exception", "it wrote nothing"
     try:
