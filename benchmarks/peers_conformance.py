@@ -153,8 +153,8 @@ def tables(measured: Mapping[str, Any], corpus: Mapping[str, Any]) -> tuple[Tabl
         f"{corpus['taken']} of {corpus['total']} models were taken; ONNX Runtime with optimisation "
         f"off runs {count} of them and they hold no random op. Each is run before and after, with "
         "optimisation off, on the same inputs; outputs must agree to 1e-4 absolute plus 1e-3 "
-        "relative. A crash in either process counts as one. A process takes a hundred models, and what "
-        "a tool fails at it tries once more in a fresh one."
+        "relative. A crash in either process counts as one. A process takes a hundred "
+        "models, and what a tool fails at it tries once more in a fresh one."
     )
     shown = [
         {"tool": name, "model": f["model"], "verdict": f["verdict"], "said": f["said"][:100]}
