@@ -36,18 +36,16 @@ class FuseQuantizedLinear(Pass):
         """Fuse each MatMul of codes with its bias."""
         target, editor = context.target, Editor(model)
         rows = () if target is None else target.rows("MatMul")
-        lacks_kernel = target is not None and not any(
-            row.float_output == f"{_MICROSOFT}:{_KERNEL}" for row in rows
-        )
+        has_kernel = any(row.float_output == f"{_MICROSOFT}:{_KERNEL}" for row in rows)
         for node, _ in nodes_with_opset(model):
             operands = _operands(node)
             adder = None if operands is None else bias_adder(node)
             if operands is None or adder is None:
                 continue
-            if lacks_kernel and target is not None:
+            if target is not None and not has_kernel:
                 yield Note.refused(node, f"{target.name} has no kernel {_KERNEL}")
                 continue
-            bias = _bias(adder, node, columns=operands[1].columns)
+            bias = _bias(adder, node, operands[1])
             if bias is None:
                 yield Note.refused(node, "its bias is not one number a column")
                 continue
@@ -61,7 +59,6 @@ class _Operand:
     codes: ir.Value
     scale: ir.Value
     zero_point: ir.Value | None
-    columns: int = 0
 
 
 def _operands(node: ir.Node) -> tuple[_Operand, _Operand] | None:
@@ -74,10 +71,7 @@ def _operands(node: ir.Node) -> tuple[_Operand, _Operand] | None:
     scale, weight = constant(left.scale), constant(right.codes)
     if scale is None or scale.size != 1 or weight is None or weight.ndim != _MATRIX:
         return None
-    columns = weight.shape[1]
-    if not _is_by_column(right, node.inputs[1], columns):
-        return None
-    return left, _Operand(right.codes, right.scale, right.zero_point, columns)
+    return (left, right) if _is_by_column(right, node.inputs[1], weight.shape[1]) else None
 
 
 def _operand(value: ir.Value | None) -> _Operand | None:
@@ -102,8 +96,9 @@ def _is_by_column(weight: _Operand, real: ir.Value | None, columns: int) -> bool
     return scale.ndim == 0 or (scale.shape == (columns,) and attribute(maker, "axis", 1) in (1, -1))
 
 
-def _bias(adder: ir.Node, node: ir.Node, columns: int) -> np.ndarray | None:
-    row = constant(added_row(adder, node))
+def _bias(adder: ir.Node, node: ir.Node, weight: _Operand) -> np.ndarray | None:
+    row, matrix = constant(added_row(adder, node)), constant(weight.codes)
+    columns = 0 if matrix is None else matrix.shape[1]
     if row is None or row.dtype != np.float32 or row.size not in (1, columns):
         return None
     return np.broadcast_to(row.reshape(-1), (columns,))

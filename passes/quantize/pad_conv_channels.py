@@ -49,17 +49,17 @@ class PadConvChannels(Pass):
         """Pad each Conv in codes that has few input channels."""
         padder = _Padder(Editor(model))
         for node, version in nodes_with_opset(model):
-            weight = _weight(node)
-            if weight is None or weight.shape[1] >= self.below:
+            stem = _read(node)
+            if stem is None or stem.weight.shape[1] >= self.below:
                 continue
-            added = -weight.shape[1] % self.multiple
-            if not added or not _is_in_codes(node):
+            added = -stem.weight.shape[1] % self.multiple
+            if not added or not _writes_codes(node):
                 continue
-            reason = self._reason_not(weight, added, version)
+            reason = self._reason_not(stem.weight, added, version)
             if reason is not None:
                 yield Note.refused(node, reason)
                 continue
-            padder.pad(node, weight, added)
+            padder.pad(stem, added)
             yield Note.applied(node, f"reads {added} more input channels, of zeros")
 
     def _reason_not(self, weight: np.ndarray, added: int, version: int) -> str | None:
@@ -73,6 +73,27 @@ class PadConvChannels(Pass):
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class _Stem:
+    """A dense Conv that reads codes of one scale, with a weight in codes that nothing else reads.
+
+    Attributes:
+        node: The Conv.
+        source: What it reads.
+        parameters: Codes, scale and zero point that this is made of.
+        reader: The DequantizeLinear of its weight.
+        codes: The constant that holds the weight's codes.
+        weight: These codes.
+    """
+
+    node: ir.Node
+    source: ir.Value
+    parameters: tuple[ir.Value, ir.Value, ir.Value]
+    reader: ir.Node
+    codes: ir.Value
+    weight: np.ndarray
+
+
 @dataclass(frozen=True)
 class _Padder:
     """Pads weights and, once each, activations."""
@@ -80,28 +101,22 @@ class _Padder:
     editor: Editor
     padded: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
 
-    def pad(self, node: ir.Node, weight: np.ndarray, added: int) -> None:
-        self._pad_weight(node, weight, added)
-        source = node.inputs[0]
-        assert source is not None
-        key = (source, added)
+    def pad(self, stem: _Stem, added: int) -> None:
+        self._pad_weight(stem, added)
+        key = (stem.source, added)
         if key not in self.padded:
-            self.padded[key] = self._pad_source(node, source, added, weight.ndim)
-        let_read(self.editor, node, 0, self.padded[key])
+            self.padded[key] = self._pad_source(stem, added)
+        let_read(self.editor, stem.node, 0, self.padded[key])
 
-    def _pad_weight(self, node: ir.Node, weight: np.ndarray, added: int) -> None:
-        reader = _maker(node, 1)
-        zeros = np.zeros((weight.shape[0], added, *weight.shape[2:]), weight.dtype)
-        codes = reader.inputs[0]
-        assert codes is not None
-        rewrite_constant(codes, np.concatenate([weight, zeros], axis=1))
-        if reader.outputs[0].type is not None:
-            reader.outputs[0].shape = codes.shape
+    def _pad_weight(self, stem: _Stem, added: int) -> None:
+        zeros = np.zeros_like(stem.weight, shape=(len(stem.weight), added, *stem.weight.shape[2:]))
+        rewrite_constant(stem.codes, np.concatenate([stem.weight, zeros], axis=1))
+        if stem.reader.outputs[0].type is not None:
+            stem.reader.outputs[0].shape = stem.codes.shape
 
-    def _pad_source(self, node: ir.Node, source: ir.Value, added: int, rank: int) -> ir.Value:
-        reader = _maker(node, 0)
-        codes, scale, zero = reader.inputs[:3]
-        assert codes is not None and zero is not None
+    def _pad_source(self, stem: _Stem, added: int) -> ir.Value:
+        node, source, rank = stem.node, stem.source, stem.weight.ndim
+        codes, scale, zero = stem.parameters
         name = f"{source.name}/padded"
         amounts = np.zeros(2 * rank, np.int64)
         amounts[rank + 1] = added
@@ -121,38 +136,32 @@ class _Padder:
         return real
 
 
-def _weight(node: ir.Node) -> np.ndarray | None:
-    """The codes of a dense Conv's weight that nothing else reads, with zero points of zero."""
+def _read(node: ir.Node) -> _Stem | None:
     if not is_op(node, "Conv") or attribute(node, "group", 1) != 1:
         return None
-    maker = None if node.inputs[1] is None else node.inputs[1].producer()
-    if maker is None or not is_op(maker, "DequantizeLinear"):
+    source, real = node.inputs[:2]
+    first, reader = (None if v is None else v.producer() for v in (source, real))
+    if source is None or first is None or not is_op(first, "DequantizeLinear"):
         return None
-    codes = maker.inputs[0]
-    weight = constant(codes)
-    zero = constant(maker.inputs[_ZERO_POINT]) if len(maker.inputs) > _ZERO_POINT else None
-    shared = codes is None or len(codes.uses()) > 1 or len(maker.outputs[0].uses()) > 1
-    if shared or weight is None or (zero is not None and zero.any()):
+    if reader is None or not is_op(reader, "DequantizeLinear") or len(first.inputs) <= _ZERO_POINT:
         return None
-    return weight
+    codes, scale, zero = first.inputs[:3]
+    point = constant(zero)
+    if codes is None or scale is None or zero is None or point is None or point.ndim:
+        return None
+    held = reader.inputs[0]
+    weight = constant(held)
+    shift = constant(reader.inputs[_ZERO_POINT]) if len(reader.inputs) > _ZERO_POINT else None
+    if held is None or weight is None or (shift is not None and shift.any()):
+        return None
+    if len(held.uses()) > 1 or len(reader.outputs[0].uses()) > 1:
+        return None
+    return _Stem(node, source, (codes, scale, zero), reader, held, weight)
 
 
-def _is_in_codes(node: ir.Node) -> bool:
-    """Whether a Conv reads codes of one scale and writes codes: its kernel is an integer one."""
-    maker = None if node.inputs[0] is None else node.inputs[0].producer()
-    if maker is None or not is_op(maker, "DequantizeLinear") or len(maker.inputs) <= _ZERO_POINT:
-        return False
-    zero = constant(maker.inputs[_ZERO_POINT])
-    if zero is None or zero.ndim:
-        return False
+def _writes_codes(node: ir.Node) -> bool:
+    """Whether all that reads a Conv puts it into codes: its kernel is an integer one."""
     readers = [use.node for use in node.outputs[0].uses()]
     if len(readers) == 1 and is_op(readers[0], *_ENDS):
         readers = [use.node for use in readers[0].outputs[0].uses()]
     return bool(readers) and all(is_op(reader, "QuantizeLinear") for reader in readers)
-
-
-def _maker(node: ir.Node, place: int) -> ir.Node:
-    value = node.inputs[place]
-    maker = None if value is None else value.producer()
-    assert maker is not None
-    return maker
