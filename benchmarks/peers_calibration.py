@@ -85,7 +85,7 @@ def main() -> None:
     counts = [4, 8] if options.quick else asked.counts
     limits = {"seconds": asked.seconds, "memory_gb": asked.memory_gb}
     model = made_resnet.write(options.cache / "resnet50.onnx")
-    ledger, digest = options.ledger("calibration"), hash_of(model)
+    ledger, digest = options.ledger(__file__), hash_of(model)
     measured: dict[str, dict[str, Any]] = {}
     for method in (*METHODS, OURS):
         name = method if method == OURS else f"ORT {method}"

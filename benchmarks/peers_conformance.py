@@ -184,7 +184,7 @@ def main() -> None:
     asked = arguments()
     options = options_of(asked)
     every = max(asked.every, 20) if options.quick else asked.every
-    ledger = options.ledger("conformance")
+    ledger = options.ledger(__file__)
     folder = options.cache / "corpus" / f"onnx-{onnx.__version__}"
     corpus = ledger.row(
         ["originals", onnx.__version__, every, harness_version()], lambda: originals(folder, every)

@@ -94,7 +94,7 @@ def tables(measured: Mapping[str, Mapping[str, Any]]) -> Sequence[Table]:
 def main() -> None:
     """Measure every model and write the results."""
     options = options_of(parser_for(__doc__, rounds=12).parse_args())
-    ledger = options.ledger("fp32")
+    ledger = options.ledger(__file__)
     measured, notes = {}, []
     for subject in subjects(options.models):
         if isinstance(subject, Missing):

@@ -111,7 +111,7 @@ def main() -> None:
     """Run every tool on every model and write the results."""
     options = options_of(parser_for(__doc__, rounds=1).parse_args())
     options.cache.mkdir(parents=True, exist_ok=True)
-    ledger = options.ledger("optimizers")
+    ledger = options.ledger(__file__)
     measured: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
     for subject in models(options, notes):

@@ -165,7 +165,7 @@ def summary(measured: Mapping[str, Mapping[str, Any]]) -> Table:
 def main() -> None:
     """Measure every model and write the results."""
     options = options_of(parser_for(__doc__, rounds=6).parse_args())
-    ledger = options.ledger("reduced")
+    ledger = options.ledger(__file__)
     versions = [maker.key for maker in (*MAKERS, *NNCF)]
     measured: dict[str, Any] = {}
     notes: list[str] = []

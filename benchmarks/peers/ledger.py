@@ -25,14 +25,17 @@ class Ledger:
     Attributes:
         folder: Where they lie.
         fresh: Whether to measure anew what is there.
+        script: What measures them beside this package: rows are of one version of it.
     """
 
     folder: Path
     fresh: bool = False
+    script: Path | None = None
 
     def row(self, key: Any, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """The row of a key: files by hash, versions, settings. This machine is part of it."""
-        text = json.dumps([key, environment().digest], sort_keys=True, default=str)
+        script = hash_of(self.script) if self.script else ""
+        text = json.dumps([key, script, environment().digest], sort_keys=True, default=str)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
         if path.is_file() and not self.fresh:
             known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -34,9 +34,10 @@ class Options:
     cache: Path
     samples: int | None = None
 
-    def ledger(self, part: str) -> Ledger:
-        """The finished rows of a part."""
-        return Ledger(self.cache / "rows" / part, self.fresh)
+    def ledger(self, script: str) -> Ledger:
+        """The finished rows of a part, as long as its script stays what it is."""
+        path = Path(script)
+        return Ledger(self.cache / "rows" / path.stem, self.fresh, path)
 
     def timing(self) -> BenchmarkConfig:
         """Rounds and turns."""

@@ -83,6 +83,16 @@ def test_a_row_is_measured_once_unless_asked_anew(tmp_path: Path) -> None:
     assert Ledger(tmp_path, fresh=True).row(["a", 1], make) == {"times": 3}
 
 
+def test_a_row_is_of_one_version_of_its_script(tmp_path: Path) -> None:
+    script = tmp_path / "part.py"
+    script.write_text("first")
+    ledger = Ledger(tmp_path, script=script)
+    assert ledger.row("key", lambda: {"version": 1}) == {"version": 1}
+    assert ledger.row("key", lambda: {"version": 2}) == {"version": 1}
+    script.write_text("second")
+    assert ledger.row("key", lambda: {"version": 2}) == {"version": 2}
+
+
 def test_every_part_has_its_script() -> None:
     folder = Path(run.__file__).parent
     assert all((folder / script).is_file() for script in run.PARTS.values())
