@@ -8,13 +8,16 @@ import tempfile
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import document
+from peers.ledger import Ledger, our_version
 
 from onnxopt import api
 from onnxopt.api import Budget, RunOptions
+from onnxopt.data import DataOptions
 from onnxopt.timing import BenchmarkConfig
 from onnxopt_models.cache import default_cache_dir
 from onnxopt_models.fetch import fetch
@@ -28,17 +31,25 @@ MODELS = (
 MAX_DROP = 0.01
 
 
-def measure(
-    name: str, samples: int, rounds: int, folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Quantize one model as the command does, judge on held-out samples, time three files."""
+def measure(name: str, samples: int, rounds: int) -> dict[str, Any]:
+    """Quantize one model as the command does, judge on held-out samples, time three files.
+
+    Returns:
+        The ``row`` of the table and what is ``raw`` behind it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(name, samples, rounds, Path(folder))
+
+
+def _measure(name: str, samples: int, rounds: int, folder: Path) -> dict[str, Any]:
     task, cache = find_task(name), default_cache_dir()
     calibration = str(task.build(cache, samples=96, split="calibration"))
     test = str(task.build(cache, samples=samples, split="test"))
+    reading = DataOptions(state=task.state)
     source = fetch(task.model)
     exact, int8 = folder / f"{name}-exact.onnx", folder / f"{name}-int8.onnx"
-    api.optimize(source, exact, data=test, options=RunOptions())
-    options = RunOptions(measure=True)
+    api.optimize(source, exact, data=test, options=RunOptions(reading=reading))
+    options = RunOptions(measure=True, reading=reading)
     started = time.monotonic()
     result = api.quantize(
         source,
@@ -48,8 +59,9 @@ def measure(
         options=options,
     )
     seconds = time.monotonic() - started
+    config = BenchmarkConfig(rounds=rounds)
     timing = api.benchmark(
-        [source, exact, int8], data=test, config=BenchmarkConfig(rounds=rounds), samples=2
+        [source, exact, int8], data=test, config=config, samples=2, options=options
     )
     found = result.comparison
     if found.metric is None or found.fidelity is None:
@@ -79,12 +91,12 @@ def measure(
         "benchmark": asdict(timing),
         "comparison": found.to_json(),
     }
-    return row, raw
+    return {"row": row, "raw": raw}
 
 
-def write(found: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
-    """The table of what is measured so far, with the geometric means below it."""
-    speedups = {name: raw["speedup"] for name, (_, raw) in found.items()}
+def write(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """The table of what is measured so far, with the geometric means above it."""
+    speedups = {name: one["raw"]["speedup"] for name, one in found.items()}
     means = {"demanding": _mean(speedups, DEMANDING), "all": _mean(speedups, MODELS)}
     title = (
         "onnxopt quantize with a budget of one point of the metric, one thread; geometric mean of "
@@ -92,8 +104,8 @@ def write(found: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> None:
     )
     if means["demanding"] is not None:
         title += f", {means['demanding']:.2f} over {', '.join(n for n in DEMANDING if n in found)}"
-    raw = {"means": means} | {name: more for name, (_, more) in found.items()}
-    document.write("int8", title, [row for row, _ in found.values()], raw)
+    raw = {"means": means} | {name: one["raw"] for name, one in found.items()}
+    document.write("int8", title, [one["row"] for one in found.values()], raw)
 
 
 def _mean(speedups: Mapping[str, float], names: Collection[str]) -> float | None:
@@ -102,17 +114,20 @@ def _mean(speedups: Mapping[str, float], names: Collection[str]) -> float | None
 
 
 def main() -> None:
-    """Measure the models; the results are written after each."""
+    """Measure the models; the results are written after each, and finished ones kept."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="*", default=MODELS, choices=MODELS, metavar="ID")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--samples", type=int, default=1000)
-    arguments = parser.parse_args()
+    parser.add_argument("--fresh", action="store_true", help="measure anew what is kept")
+    asked = parser.parse_args()
+    folder = default_cache_dir() / "benchmarks" / "rows" / "int8"
+    ledger = Ledger(folder, asked.fresh, Path(__file__))
     found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in arguments.models:
-            found[name] = measure(name, arguments.samples, arguments.rounds, Path(folder))
-            write(found)
+    for name in asked.models:
+        key = [name, asked.samples, asked.rounds, our_version()]
+        found[name] = ledger.row(key, partial(measure, name, asked.samples, asked.rounds))
+        write(found)
 
 
 if __name__ == "__main__":

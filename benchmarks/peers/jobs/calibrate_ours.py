@@ -1,14 +1,18 @@
-"""Calibration by our streaming pass, which serves every method at once."""
+"""Our calibration, one streaming pass for every method, and the quantization it feeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from onnxopt import store
+from onnxopt import pipeline, store
+from onnxopt.api import RunOptions
+from onnxopt.api.workbench import Workbench
 from onnxopt.calibrate import collect, value_range
-from onnxopt.data import Sample, SourceDataset
+from onnxopt.data import Sample, SourceDataset, Split
 from onnxopt.graph import all_nodes
+from onnxopt.recipe import Recipe
 from onnxopt.signature import signature_of
 from peers.made_resnet import image
 
@@ -43,3 +47,14 @@ def run(model: str, samples: int) -> int:
         value_range(found[tensor], "minmax")
         value_range(found[tensor], "percentile", 99.999)
     return len(list(found))
+
+
+def quantize(model: str, method: str, samples: int, target: str) -> int:
+    """``quantize-static`` for this machine, without repair; returns the file's size."""
+    name = signature_of(store.load(model)).inputs[0].name
+    data = SourceDataset(_Images(name, samples))
+    split = Split(data, data.take([]), data.take([0]))
+    bench = Workbench.open(model, split, RunOptions())
+    recipe = Recipe.parse(f"quantize-static{{method={method}}}")
+    store.save(pipeline.run(bench.model, recipe, bench.context).model, target)
+    return Path(target).stat().st_size
