@@ -28,8 +28,8 @@ MAKERS = (
     Maker("onnxoptimizer", "onnxoptimizer", "optimize", "run", "onnxoptimizer"),
     Maker("ORT basic, saved", "onnxruntime", "optimize", "run", "ort-basic"),
     Maker("ORT all, saved", "onnxruntime", "optimize", "run", "ort-all"),
-    Maker("ours, exact", OWN, "optimize", "run", "exact"),
-    Maker("ours, target", OWN, "optimize", "run", "target"),
+    Maker("ours, exact", OWN, "optimize", "run", "exact", ours=True),
+    Maker("ours, target", OWN, "optimize", "run", "target", ours=True),
 )
 VERDICTS = ("ok", "exception", "does not load", "wrong", "crash", "too slow", "too much memory")
 TITLE = "Conformance: the models of the onnx package before and after each tool"

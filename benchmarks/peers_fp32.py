@@ -24,7 +24,7 @@ MAKERS = (
     Maker("onnxslim", "onnxslim", "optimize", "run", "onnxslim"),
     Maker("onnxsim", "onnxsim", "optimize", "run", "onnxsim"),
     Maker("ORT, saved", "onnxruntime", "optimize", "run", "ort-all"),
-    Maker(OURS, OWN, "optimize", "run", "target"),
+    Maker(OURS, OWN, "optimize", "run", "target", ours=True),
 )
 TITLE = "fp32: each tool's file against the shipped one, one thread, ORT's full optimisation"
 TEXT = (

@@ -22,10 +22,10 @@ MAKERS = (
     Maker("onnxscript", "onnxscript", "optimize", "run", "onnxscript"),
     Maker("onnxoptimizer", "onnxoptimizer", "optimize", "run", "onnxoptimizer"),
     Maker("ORT basic", "onnxruntime", "optimize", "run", "ort-basic"),
-    Maker("ours, clean", OWN, "optimize", "run", "clean"),
-    Maker("ours, exact", OWN, "optimize", "run", "exact"),
-    Maker("ours, target", OWN, "optimize", "run", "target"),
-    Maker("ours, target, verified", OWN, "optimize", "run", "target-verified"),
+    Maker("ours, clean", OWN, "optimize", "run", "clean", ours=True),
+    Maker("ours, exact", OWN, "optimize", "run", "exact", ours=True),
+    Maker("ours, target", OWN, "optimize", "run", "target", ours=True),
+    Maker("ours, target, verified", OWN, "optimize", "run", "target-verified", ours=True),
 )
 TITLE = "Optimizers: time, memory and nodes"
 TEXT = (

@@ -14,6 +14,7 @@ from peers.failure import PeerFailure
 from peers.jobs import OPENVINO_TARGET
 from peers.options import Options, options_of, parser_for
 from peers.results import Document, Table, failure_of, geomean, plain_failure, ratio, say
+from peers.standing import standings
 from peers.variants import Maker, make
 from peers.zoo import Missing, Subject, subjects
 
@@ -23,9 +24,13 @@ from onnxopt.runtime import SessionConfig
 from onnxopt.targets import target_names
 
 SHIPPED = "shipped, ORT fp32"
-EXACT = Maker("ours, exact", OWN, "optimize", "run", "target")
-OURS = Maker("ours, int8", OWN, "quantize_ours", "cpu", needs_samples=True)
-OURS_OPENVINO = Maker("ours, int8 for OpenVINO", OWN, "quantize_ours", "openvino", "", True)
+EXACT = Maker("ours, exact", OWN, "optimize", "run", "target", ours=True)
+OURS = Maker("ours, int8", OWN, "quantize_ours", "cpu", needs_samples=True, ours=True)
+OURS_OPENVINO = Maker(
+    *("ours, int8 for OpenVINO", "openvino-provider", "quantize_ours", "openvino"),
+    needs_samples=True,
+    ours=True,
+)
 MAKERS = (
     Maker("ORT static, defaults", "onnxruntime", "quantize_onnxruntime", "defaults", "", True),
     Maker("ORT static, U8S8", "onnxruntime", "quantize_onnxruntime", "best", "", True),
@@ -187,7 +192,8 @@ def main() -> None:
 
 def write(measured: Mapping[str, Any], notes: Sequence[str], options: Options) -> None:
     """The page, the document and the picture."""
-    tables = (summary(measured), *(table_of(name, found) for name, found in measured.items()))
+    each = [table_of(name, found) for name, found in measured.items()]
+    tables = (summary(measured), *standings(measured), *each)
     page = Document("peers_reduced", TITLE, tables, measured, notes=notes)
     series: dict[str, dict[str, Any]] = {}
     for name, found in measured.items():

@@ -30,7 +30,7 @@ _RECOGNIZE = (
 _FUSE = (
     "fuse-conv-bn | fuse-conv-affine | fuse-linear-affine | fuse-pad | merge-parallel-convs | "
     "merge-linear-convs | merge-linear-layers | factor-gated-residual | pool-before-conv | "
-    "move-conv-before-resize | cancel-transposes"
+    "move-conv-before-resize | cancel-transposes | fold-transpose-into-gemm | recognize-gemm"
 )
 
 PRESETS = MappingProxyType(

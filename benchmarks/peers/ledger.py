@@ -15,7 +15,7 @@ import onnxopt_models
 import onnxopt_passes
 from onnxopt.runtime import environment
 
-_SHOWING = ("results.py", "picture.py", "options.py", "peers.toml")
+_SHOWING = ("results.py", "standing.py", "picture.py", "options.py", "peers.toml")
 
 
 @dataclass(frozen=True)

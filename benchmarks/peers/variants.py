@@ -31,6 +31,7 @@ class Maker:
         tool: Which of the job's tools, where it has several.
         needs_samples: Whether it is given calibration samples.
         suffix: Of the file it makes.
+        ours: Whether it is our own code, in whatever environment.
     """
 
     name: str
@@ -40,12 +41,14 @@ class Maker:
     tool: str = ""
     needs_samples: bool = False
     suffix: str = ".onnx"
+    ours: bool = False
 
     @property
     def key(self) -> str:
         """What its result depends on besides the model and samples."""
-        version = our_version() if self.peer == OWN else version_of(self.peer)
-        return f"{self.name} {self.task} {self.tool} {version} {harness_version()}"
+        version = our_version() if self.ours else ""
+        pins = "" if self.peer == OWN else version_of(self.peer)
+        return f"{self.name} {self.task} {self.tool} {version} {pins} {harness_version()}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def _run(
 ) -> dict[str, Any]:
     arguments = {"source": str(subject.path), "target": str(home / f"model{maker.suffix}")}
     try:
-        place = Place(python_of(maker.peer, cache), ours=maker.peer == OWN)
+        place = Place(python_of(maker.peer, cache), ours=maker.ours)
         with tempfile.TemporaryDirectory() as scratch, Worker(place, maker.job) as worker:
             if maker.tool:
                 arguments["tool"] = maker.tool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import run
 from peers.failure import PeerFailure
@@ -18,6 +19,7 @@ from peers.results import (
     plain_failure,
     ratio,
 )
+from peers.standing import is_inside, standings
 
 
 def test_a_failure_is_a_word_in_the_table_and_a_sentence_below() -> None:
@@ -97,3 +99,33 @@ def test_every_part_has_its_script() -> None:
     folder = Path(run.__file__).parent
     assert all((folder / script).is_file() for script in run.PARTS.values())
     assert run.main(["no-such-part"]) == 2
+
+
+def test_the_best_inside_the_budget() -> None:
+    def ran(speedup: float, loss: float) -> dict[str, Any]:
+        change = {"mean": -loss, "low": -1.0, "high": 1.0}
+        return {
+            **{"speedup": speedup, "value": 0.8 - loss, "change": change},
+            "higher_is_better": True,
+        }
+
+    found = {
+        "shipped, ORT fp32": ran(1.0, 0.0),
+        "ORT dynamic": ran(1.5, 0.007),
+        "ORT static": ran(9.0, 0.009),
+        "NNCF int8": ran(2.0, 0.0),
+        "onnxsim": {"failed": "crash", "said": ""},
+        "ours, exact": ran(1.2, 0.0),
+        "ours, int8": ran(3.0, -0.01),
+        "ours, int8, OpenVINO": ran(8.0, 0.02),
+    }
+    cpu, openvino = standings({"model": found})
+    assert cpu.rows[0] == {
+        **{"model": "model", "best peer": "ORT dynamic", "best peer: speed-up": "1.50"},
+        **{"ours": "ours, int8", "ours: speed-up": "3.00", "ours over the peer's": "2.00"},
+    }
+    assert openvino.rows[0]["best peer"] == "NNCF int8"
+    assert openvino.rows[0]["ours"] is None
+    assert is_inside({**ran(1.0, 0.0), "higher_is_better": False, "value": 0.05})
+    worse = {"change": {"mean": -0.01}, "higher_is_better": False, "value": 0.05}
+    assert not is_inside({**ran(1.0, 0.0), **worse})
