@@ -65,6 +65,7 @@ class Plan:
         train: Samples that the curve and the zeros learn from.
         samples: Of the task, to judge by.
         minutes: Of training, each time.
+        keeps: Shares of the time that the curve asks for.
         threads: For all but timing.
         folder: Where models go.
     """
@@ -74,6 +75,7 @@ class Plan:
     train: int
     samples: int
     minutes: float
+    keeps: Sequence[float]
     threads: int
     folder: Path
 
@@ -126,12 +128,12 @@ def curve(plan: Plan, name: str) -> tuple[list[Row], Any]:
         case.changed(
             f"prune-channels{{keep={keep}, scope=latency, multiple=16}} | {_HEAL}{train}", str(keep)
         )
-        for keep in KEEPS
+        for keep in plan.keeps
     ]
     timing = case.timed([exact, *paths], plan.rounds)
     ratios = {ratio.candidate: ratio for ratio in timing.ratios}
     rows, raw = list[Row](), dict[str, Any]()
-    for keep, path in zip(KEEPS, paths, strict=True):
+    for keep, path in zip(plan.keeps, paths, strict=True):
         found, ratio = case.judged(path), ratios[path.name]
         rows.append({"model": name, "share of time asked": keep, **_time(ratio), **_metric(found)})
         raw[str(keep)] = found.to_json()
@@ -256,6 +258,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--train", type=int, default=512, help="samples for curve and zeros")
     parser.add_argument("--samples", type=int, default=500, help="of the task, to judge by")
     parser.add_argument("--minutes", type=float, default=0.0, help="of training, each time")
+    parser.add_argument("--keeps", nargs="*", type=float, default=KEEPS, help="of the curve")
     parser.add_argument("--threads", type=int, default=2, help="for all but timing")
     return parser.parse_args()
 
@@ -272,6 +275,7 @@ def main() -> None:
             asked.train,
             asked.samples,
             asked.minutes,
+            asked.keeps,
             asked.threads,
             Path(place),
         )
