@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import judging
-import mutating
 import numpy as np
 import onnx
 import onnx_ir as ir
 
 from onnxopt import pipeline, store
-from onnxopt.comparing import kept
+from onnxopt.comparing import kept, random_outputs
 from onnxopt.data.synthetic import candidate_inputs
 from onnxopt.errors import OnnxoptError
 from onnxopt.exactness import Exactness
@@ -41,11 +40,10 @@ class Specimen:
     """
 
     def __init__(self, proto: onnx.ModelProto, feeds: Sequence[Feeds] | None = None) -> None:
-        bodies = (proto.graph, *proto.functions)
-        if any(n.op_type in judging.RANDOM for body in bodies for n in mutating.nodes(body)):
-            raise Unusable("random numbers")
         try:
             self.model = store.load(proto)
+            if random_outputs(self.model):
+                raise Unusable("random numbers")
             onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
             self.proto = judging.proto_of(self.model)
             tried = feeds if feeds is not None else self._made_up()
