@@ -124,12 +124,14 @@ class Goal:
         max_drop: The most the metric may lose, in its own unit; None for any loss.
         max_error: The most the mean relative L2 error of the worst output may be; None for any.
         samples: How many unseen samples the verdict will rest on; None where that is not known.
+        cautious: Whether a metric that a few samples spoke for was mistaken once already.
     """
 
     metric: Metric | None = None
     max_drop: float | None = None
     max_error: float | None = None
     samples: int | None = None
+    cautious: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class Context:
         cache: Folder of the content-addressed cache; None caches nothing.
         seed: Of everything random.
         threads: For calibration runs.
+        workers: Samples that calibration may run at once.
         progress: Told how far a long step is.
     """
 
@@ -156,6 +159,7 @@ class Context:
     cache: Path | None = None
     seed: int = 0
     threads: int = 1
+    workers: int = 1
     progress: Progress = field(default=no_progress, compare=False)
 
     def statistics(self, model: ir.Model, tensors: Iterable[str]) -> Statistics:
@@ -175,6 +179,7 @@ class Context:
             tuple(tensors),
             self.calibration,
             threads=self.threads,
+            workers=self.workers,
             cache=self.cache,
             progress=self.progress,
         )

@@ -17,7 +17,7 @@ from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Split, open_dataset, split
 from onnxopt.errors import BackendMissingError
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import SessionConfig, check_config
+from onnxopt.runtime import SessionConfig, check_config, usable_cores
 from onnxopt.signature import Signature, signature_of
 from onnxopt.targets import Target, load_target
 from onnxopt.transform import Context
@@ -30,6 +30,10 @@ SPLIT = (0.4, 0.1, 0.5)
 
 _TIMED_SAMPLES = 4
 _FREEZE = "freeze-default-inputs"
+
+
+_MOST_WORKERS = 4
+"""Samples calibrated at once: each takes the memory of a run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +80,7 @@ class Workbench:
             cache=options.cache,
             seed=options.seed,
             threads=options.threads,
+            workers=min(usable_cores(), _MOST_WORKERS),
             progress=options.progress,
         )
         return cls(model, specialized, _origin(source), target, parts, context, options)

@@ -8,9 +8,11 @@ away, and the optimised kernels are the ones whose values the integer kernels wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import onnx_ir as ir
 from onnxopt.calibrate import storage
 from onnxopt.calibrate.detail import EVERYTHING, Detail
 from onnxopt.calibrate.observing import TensorObserver
-from onnxopt.calibrate.statistics import Statistics
+from onnxopt.calibrate.spreading import spread
+from onnxopt.calibrate.statistics import Statistics, merge
 from onnxopt.calibrate.tapping import (
     NOT_FLOAT,
     TapPlan,
@@ -47,6 +50,7 @@ def collect(
     *,
     what: Detail = EVERYTHING,
     threads: int = 1,
+    workers: int = 1,
     cache: Path | None = None,
     progress: Progress = no_progress,
 ) -> Statistics:
@@ -59,6 +63,8 @@ def collect(
         what: How much to write down of each tensor. The tensors of ``what.channels`` are looked at
             too.
         threads: Threads inside one operator.
+        workers: Samples that run at once, each with one thread inside its operators, where there is
+            memory for their tensors; more than one replaces ``threads``.
         cache: Folder of the cache, keyed by model, data and names; None caches nothing. What is
             there serves whoever asks for no more than it holds.
         progress: Told after each sample.
@@ -75,7 +81,7 @@ def collect(
     if len(dataset) == 0:
         raise DataError(f"{dataset.origin} holds no samples")
     whole = what if known is None else what.union(known.detail)
-    taking = _Taking(dataset, whole, threads, progress)
+    taking = _Taking(dataset, whole, threads, workers, progress)
     statistics = taking.collect(model, plan_taps(model, names))
     if path is not None:
         storage.write(statistics, path)
@@ -137,49 +143,88 @@ class _Taking:
     dataset: Dataset
     what: Detail
     threads: int
+    workers: int
     progress: Progress
 
     def collect(self, model: ir.Model, plan: TapPlan) -> Statistics:
         """Run the samples; statistics of what was found."""
-        config = SessionConfig(threads=self.threads)
-        groups = self._groups(model, plan)
-        observers: dict[str, TensorObserver] = {}
-        skipped = dict(plan.skipped)
+        groups, at_once = self._groups(model, plan)
+        config = SessionConfig(threads=1 if at_once > 1 else self.threads)
+        records = [_Record(self.what) for _ in range(at_once)]
         samples = len(self.dataset)
         for number, group in enumerate(groups):
             held = tuple(name for name in plan.computed if name not in set(group))
+            told = partial(self._tell, number * samples, samples * len(groups))
             with _session(model, group, held, config) as session:
-                for done, sample in enumerate(self.dataset, number * samples + 1):
-                    # nothing keeps the arrays while the next sample runs
-                    fed = () if number else plan.fed
-                    self._observe(_values(session, sample, group, fed), observers, skipped)
-                    self.progress(_STEP, done, samples * len(groups))
-        built = {name: observers[name].build() for name in sorted(observers)}
-        return Statistics(samples, built, dict(sorted(skipped.items())))
+                look = _Look(session, group, () if number else plan.fed)
+                spread(self.dataset, records, look, told)
+        return _total(records, samples, plan.skipped)
 
-    def _groups(self, model: ir.Model, plan: TapPlan) -> tuple[tuple[str, ...], ...]:
-        """The computed tensors in groups that fit in memory; one run of all samples each."""
+    def _tell(self, before: int, total: int, done: int) -> None:
+        self.progress(_STEP, before + done, total)
+
+    def _groups(self, model: ir.Model, plan: TapPlan) -> tuple[tuple[tuple[str, ...], ...], int]:
+        """The computed tensors in groups that fit in memory, one run of all samples each; and how
+        many samples may run at once.
+        """
         names = plan.computed
-        if len(names) <= 1:
-            return (names,)
+        at_once = min(self.workers, len(self.dataset))
+        if len(names) <= 1 and at_once <= 1:
+            return (names,), 1
         sizes = tensor_sizes(model, names, self.dataset, threads=self.threads)
-        return group_by_size(names, [sizes[name] for name in names], _GROUP_ELEMENTS)
+        elements = [sizes[name] for name in names]
+        room = _GROUP_ELEMENTS // max(sum(elements), 1)
+        groups = group_by_size(names, elements, _GROUP_ELEMENTS) or (names,)
+        return groups, max(1, min(at_once, room))
 
-    def _observe(
-        self,
-        found: MutableMapping[str, Any],
-        observers: MutableMapping[str, TensorObserver],
-        skipped: MutableMapping[str, str],
-    ) -> None:
+
+@dataclass(frozen=True)
+class _Look:
+    """What to look at when a sample runs."""
+
+    session: Session | None
+    made: tuple[str, ...]
+    fed: tuple[str, ...]
+
+    def __call__(self, record: _Record, sample: Sample) -> None:
+        # nothing keeps the arrays while the next sample runs
+        record.observe(_values(self.session, sample, self.made, self.fed))
+
+
+class _Record:
+    """What one thread has seen."""
+
+    def __init__(self, what: Detail) -> None:
+        self._what = what
+        self.observers: dict[str, TensorObserver] = {}
+        self.skipped: dict[str, str] = {}
+
+    def observe(self, found: MutableMapping[str, Any]) -> None:
+        """Count the values of one sample, and let go of them."""
         for name in sorted(found):
             value = found.pop(name)
             if not isinstance(value, np.ndarray | np.generic) or not _is_float(value.dtype):
-                skipped[name] = NOT_FLOAT
+                self.skipped[name] = NOT_FLOAT
                 continue
-            if name not in observers:
-                axis = self.what.channels.get(name)
-                observers[name] = TensorObserver(histogram=self.what.histogram, axis=axis)
-            observers[name].add(np.asarray(value))
+            if name not in self.observers:
+                axis = self._what.channels.get(name)
+                made = TensorObserver(histogram=self._what.histogram, axis=axis)
+                self.observers[name] = made
+            self.observers[name].add(np.asarray(value))
+
+
+def _total(records: Sequence[_Record], samples: int, skipped: Mapping[str, str]) -> Statistics:
+    """What all threads have seen together."""
+    parts = [
+        Statistics(
+            0,
+            {name: record.observers[name].build() for name in sorted(record.observers)},
+            record.skipped,
+        )
+        for record in records
+    ]
+    found = functools.reduce(merge, parts)
+    return Statistics(samples, found.tensors, dict(sorted({**skipped, **found.skipped}.items())))
 
 
 def _session(

@@ -5,6 +5,7 @@ from onnxopt.runtime.machine import Environment, cpu_flags, environment
 from onnxopt.runtime.opening import check_config, open_session
 from onnxopt.runtime.providers import ProviderInfo, available_providers
 from onnxopt.runtime.session import Session
+from onnxopt.runtime.settings import usable_cores
 
 __all__ = [
     "Environment",
@@ -19,4 +20,5 @@ __all__ = [
     "cpu_flags",
     "environment",
     "open_session",
+    "usable_cores",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +26,7 @@ from onnxopt.calibrate import (
     tensor_sizes,
     value_range,
 )
+from onnxopt.calibrate.spreading import spread
 from onnxopt.data import Sample, in_memory
 from onnxopt.errors import DataError
 
@@ -95,15 +96,19 @@ def test_the_callers_model_is_left_alone(net: ir.Model) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.permutations(range(6)), st.integers(1, 5), st.sampled_from([1, 2]))
-def test_order_shards_and_threads_change_nothing(order: list[int], cut: int, threads: int) -> None:
+@given(
+    st.permutations(range(6)), st.integers(1, 5), st.sampled_from([1, 2]), st.sampled_from([1, 3])
+)
+def test_order_shards_threads_and_workers_change_nothing(
+    order: list[int], cut: int, threads: int, workers: int
+) -> None:
     model = store.from_text(CONV_NET)
     feeds = samples(6)
     shuffled = [feeds[i] for i in order]
     names = ["x", "c", "y"]
     whole = collect(model, names, in_memory(feeds))
     shards = [
-        collect(model, names, in_memory(part), threads=threads)
+        collect(model, names, in_memory(part), threads=threads, workers=workers)
         for part in (shuffled[:cut], shuffled[cut:])
     ]
     assert merge(shards[0], shards[1]) == whole
@@ -117,6 +122,37 @@ def test_groups_of_tensors_change_nothing(net: ir.Model, monkeypatch: pytest.Mon
     grouped = collect(net, names, data, progress=lambda what, done, total: seen.append(total))
     assert grouped == whole
     assert seen[0] > 4  # more than one run of the data
+
+
+def test_samples_run_at_once_as_far_as_memory_allows(
+    net: ir.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, names = in_memory(samples(5)), ["x", "c", "r", "y"]
+    whole = collect(net, names, data)
+    at_once: list[int] = []
+
+    def noted(items: Any, states: Any, *more: Any) -> None:
+        at_once.append(len(states))
+        spread(items, states, *more)
+
+    monkeypatch.setattr(collecting, "spread", noted)
+    seen: list[tuple[int, int]] = []
+    found = collect(
+        net, names, data, workers=3, progress=lambda what, done, total: seen.append((done, total))
+    )
+    assert found == whole
+    assert seen == [(done, 5) for done in range(1, 6)]
+    elements = sum(tensor_sizes(net, ["c", "r", "y"], data).values())
+    monkeypatch.setattr(collecting, "_GROUP_ELEMENTS", 2 * elements + elements // 2)
+    assert collect(net, names, data, workers=3) == whole
+    assert at_once == [3, 2]
+
+
+def test_a_bad_sample_among_those_that_run_at_once_is_named(net: ir.Model) -> None:
+    good = [Sample(feeds, None, str(n)) for n, feeds in enumerate(samples(4))]
+    bad = Sample({"x": np.ones((1, 5, 4, 4), np.float32), "k": np.array([1])}, None, "picture.png")
+    with pytest.raises(DataError, match=r"picture\.png"):
+        collect(net, ["c"], in_memory([*good, bad, *good]), workers=2)
 
 
 def test_what_cannot_be_had_is_skipped_with_a_reason(net: ir.Model) -> None:
