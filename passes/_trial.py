@@ -42,6 +42,9 @@ ERROR_SHARE = 0.85
 UNSURE_ERROR = 0.1
 """An error small enough where a metric cannot tell."""
 
+_LIKELY_ERROR = 0.3
+_LIKELY_SAMPLES = 32
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -51,20 +54,23 @@ class Outcome:
         error: Mean over samples of the relative L2 error, with its interval.
         loss: Of the metric, positive where the variant is worse; None without a metric.
         errors: Of each sample.
+        seen_loss: The loss with the interval that what was seen alone gives.
     """
 
     error: Interval
     loss: Interval | None
     errors: tuple[float, ...] = ()
+    seen_loss: Interval | None = None
 
     def meets(self, goal: Goal) -> bool:
         """Whether unseen data can be expected to confirm that the goal is met.
 
         An error may reach 85 % of what is allowed, and its interval, as wide as it will be on
         unseen data, all of it. A metric may lose half of what is allowed; where there are too few
-        samples to be sure of that, the error must be small as well.
+        samples to be sure of that, the error must be small as well: smaller where the goal is to
+        be met with caution, or where what was seen does not speak for it.
         """
-        return self._error_fits(goal) and self._loss_fits(goal.max_drop)
+        return self._error_fits(goal) and self._loss_fits(goal.max_drop, goal.cautious)
 
     def _error_fits(self, goal: Goal) -> bool:
         limit, error = goal.max_error, self.error
@@ -76,14 +82,20 @@ class Outcome:
         sure = error.samples < MIN_SAMPLES or not width > 0 or error.mean + width <= limit
         return error.mean <= ERROR_SHARE * limit and sure
 
-    def _loss_fits(self, limit: float | None) -> bool:
+    def _loss_fits(self, limit: float | None, cautious: bool) -> bool:
         if limit is None:
             return True
         if self.loss is None:
             return self.error.mean <= ERROR_SHARE * UNSURE_ERROR
         if self.loss.samples >= MIN_SAMPLES and self.loss.high <= limit:
             return True
-        return self.loss.mean <= _LOSS_SHARE * limit and self.error.mean <= UNSURE_ERROR
+        likely = not cautious and self._likely_fits(limit)
+        most = _LIKELY_ERROR if likely else UNSURE_ERROR
+        return self.loss.mean <= _LOSS_SHARE * limit and self.error.mean <= most
+
+    def _likely_fits(self, limit: float) -> bool:
+        seen = self.seen_loss
+        return seen is not None and seen.samples >= _LIKELY_SAMPLES and seen.high <= limit
 
     def __str__(self) -> str:
         text = f"error {self.error.mean:.3g}"
@@ -141,9 +153,10 @@ class Trial:
                 after.add(found, sample.label, sample.item, reference=expected)
         if before is None or after is None or not before.values:
             return Outcome(_interval(errors), None, tuple(errors))
-        change = change_of(before, after)
-        loss = -change if before.metric.higher_is_better else change
-        return Outcome(_interval(errors), loss, tuple(errors))
+        change, seen = change_of(before, after), change_of(before, after, seen_only=True)
+        if before.metric.higher_is_better:
+            change, seen = -change, -seen
+        return Outcome(_interval(errors), change, tuple(errors), seen)
 
     def drawn(self, outcome: Outcome, count: int) -> list[Drawn]:
         """Samples that stand for all: drawn in proportion to their errors, evenly, by no chance.

@@ -89,8 +89,15 @@ class Scores:
         )
 
 
-def change_of(before: Scores, after: Scores, *, seed: int = 0) -> Interval:
+def change_of(before: Scores, after: Scores, *, seed: int = 0, seen_only: bool = False) -> Interval:
     """``after - before`` of one metric on the same samples, resampled by pairs.
+
+    Args:
+        before: Of one model.
+        after: Of the other.
+        seed: Of the draws.
+        seen_only: Whether to leave out what unseen samples could do: the plain bootstrap, far too
+            sure of few samples.
 
     Raises:
         DataError: The numbers of samples differ, or a score is not defined.
@@ -101,6 +108,7 @@ def change_of(before: Scores, after: Scores, *, seed: int = 0) -> Interval:
     first, second = before.value(), after.value()
     if metric.statistic is None:
         span = metric.span if metric.span is not None else _spread(before, after)
+        span = 0.0 if seen_only else span
         return paired_bootstrap(
             before.values,
             after.values,
@@ -111,6 +119,7 @@ def change_of(before: Scores, after: Scores, *, seed: int = 0) -> Interval:
         )
     old, new = metric.statistic(before.values), metric.statistic(after.values)
     span = metric.span if metric.span is not None else abs(second - first)
+    span = 0.0 if seen_only else span
     return bootstrap_statistic(
         lambda counts: new(counts) - old(counts),
         len(before.values),
