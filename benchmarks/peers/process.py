@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import queue
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -50,9 +52,17 @@ class Place:
         packages = {module.__name__: str(Path(module.__path__[0])) for module in modules}
         return {
             "packages": packages,
+            "metadata": self._metadata(),
             "folders": list(self.folders),
             "memory_bytes": self.memory_bytes,
         }
+
+    def _metadata(self) -> dict[str, str]:
+        """What tells our passes, for an environment other than this one; nothing for peers."""
+        if not self.ours or self.python == Path(sys.executable):
+            return {}
+        found = importlib.metadata.distribution(onnxopt.__name__)
+        return {name: found.read_text(name) or "" for name in ("METADATA", "entry_points.txt")}
 
 
 @dataclass

@@ -30,6 +30,8 @@ def main() -> None:
     sys.path += [str(Path(__file__).parent.parent), *settings["folders"]]
     for name, folder in settings["packages"].items():
         _offer(name, Path(folder))
+    if settings["metadata"]:
+        _declare(settings["metadata"])
     tasks: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin, tasks), daemon=True).start()
     module: ModuleType | None = None
@@ -72,6 +74,15 @@ def _offer(name: str, folder: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+
+
+def _declare(metadata: dict[str, str]) -> None:
+    """Make a distribution known that is not installed: its entry points, in a folder of its own."""
+    folder = Path.cwd() / "onnxopt.dist-info"
+    folder.mkdir()
+    for name, text in metadata.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sys.path.append(str(Path.cwd()))
 
 
 def _limit_memory(limit: int | None) -> None:

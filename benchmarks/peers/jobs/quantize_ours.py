@@ -45,7 +45,7 @@ def _common_sizes(signature: Signature, samples: Iterable[Feeds]) -> dict[str, i
         for one in signature.inputs:
             for axis, dim in enumerate(one.shape or ()):
                 if not isinstance(dim, int) and one.name in feeds:
-                    name = f"{one.name}:{axis}"
+                    name = dim or f"{one.name}:{axis}"
                     found.setdefault(name, set()).add(np.shape(feeds[one.name])[axis])
     return {name: min(sizes) for name, sizes in found.items() if len(sizes) == 1}
 
