@@ -23,7 +23,7 @@ from onnxopt.graph import GraphStats, label
 from onnxopt.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from onnxopt.calibrate import Statistics
+    from onnxopt.calibrate import Detail, Statistics
     from onnxopt.data import Dataset
     from onnxopt.metrics import Metric
     from onnxopt.targets import Target
@@ -162,15 +162,23 @@ class Context:
     workers: int = 1
     progress: Progress = field(default=no_progress, compare=False)
 
-    def statistics(self, model: ir.Model, tensors: Iterable[str]) -> Statistics:
+    def statistics(
+        self, model: ir.Model, tensors: Iterable[str], what: Detail | None = None
+    ) -> Statistics:
         """Calibrate the model as it stands now on the named tensors (float values).
 
         Memoised on disk by the content of graph, data and tensor names.
 
+        Args:
+            model: As it stands now.
+            tensors: Their names.
+            what: All that will be asked of them; everything by default, and wherever there is a
+                cache, for whoever asks next.
+
         Raises:
             DataError: There is no calibration data.
         """
-        from onnxopt.calibrate import collect
+        from onnxopt.calibrate import EVERYTHING, collect
 
         if self.calibration is None:
             raise DataError("there is no calibration data", todo="give some with --data")
@@ -178,6 +186,7 @@ class Context:
             model,
             tuple(tensors),
             self.calibration,
+            what=EVERYTHING if what is None or self.cache is not None else what,
             threads=self.threads,
             workers=self.workers,
             cache=self.cache,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from onnxopt.calibrate import TensorStatistics
+from onnxopt.calibrate import EXTREMA, TensorStatistics
 from onnxopt.graph import constant, constant_tensor, is_constant, opset
 from onnxopt.transform import Context, Need, Note
 from onnxopt_passes.precision._choice import choose_nodes
@@ -48,7 +48,8 @@ class Conversion:
         yield from self._candidates()
         if context.has(Need.DATA):
             values = [value for value in self._activations() if self._touches(value)]
-            figures = context.statistics(self._model, [value.name or "" for value in values])
+            names = [value.name or "" for value in values]
+            figures = context.statistics(self._model, names, EXTREMA)
             yield from self._risky(values, figures.tensors)
         elif self._slots:
             yield Note.refused(self._name, "overflow is not looked for: there is no data")

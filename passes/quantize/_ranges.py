@@ -12,7 +12,16 @@ from typing import Literal
 
 import numpy as np
 
-from onnxopt.calibrate import Range, RangeMethod, Statistics, TensorStatistics, value_range
+from onnxopt.calibrate import (
+    EVERYTHING,
+    Detail,
+    Range,
+    RangeMethod,
+    Statistics,
+    TensorStatistics,
+    detail_for,
+    value_range,
+)
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes.quantize._numbers import activation_encoding
 
@@ -37,6 +46,11 @@ def ranges_of(
     if method == "auto":
         return {name: least_error_range(tensor, scheme) for name, tensor in found}
     return {name: value_range(tensor, method, percentile) for name, tensor in found}
+
+
+def detail_of(method: Method) -> Detail:
+    """What must be known of a tensor for its range."""
+    return EVERYTHING if method == "auto" else detail_for(method)
 
 
 def least_error_range(tensor: TensorStatistics, scheme: Int8Scheme) -> Range:

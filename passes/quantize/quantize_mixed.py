@@ -16,7 +16,7 @@ from onnxopt_passes.quantize._calibrated import fitting
 from onnxopt_passes.quantize._mixing import Mixing
 from onnxopt_passes.quantize._open_sizes import unproven_sizes
 from onnxopt_passes.quantize._placement import tensor_names
-from onnxopt_passes.quantize._ranges import Method
+from onnxopt_passes.quantize._ranges import Method, detail_of
 from onnxopt_passes.quantize._selection import Wanted, candidates
 from onnxopt_passes.quantize._static import LEAST_OPSET, exhaust, raised, scheme_of
 from onnxopt_passes.quantize._units import Unit
@@ -77,7 +77,7 @@ class QuantizeMixed(Pass):
         yield from refusals
         if not found:
             return
-        statistics = context.statistics(base, tensor_names(found))
+        statistics = context.statistics(base, tensor_names(found), detail_of(self.method))
         units = yield from fitting(found, statistics)
         mixing = Mixing(self._options(), base, units, statistics, target, context, self.refined)
         best = mixing.best()

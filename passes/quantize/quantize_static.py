@@ -16,7 +16,7 @@ from onnxopt_passes.quantize._calibrated import calibrated_values, fitting
 from onnxopt_passes.quantize._gains import Sizes, gain_ns
 from onnxopt_passes.quantize._open_sizes import unproven_sizes
 from onnxopt_passes.quantize._placement import place, tensor_names
-from onnxopt_passes.quantize._ranges import Method, ranges_of
+from onnxopt_passes.quantize._ranges import Method, detail_of, ranges_of
 from onnxopt_passes.quantize._selection import Names, Wanted, candidates
 from onnxopt_passes.quantize._static import (
     LEAST_OPSET,
@@ -103,7 +103,8 @@ class QuantizeStatic(Pass):
         context: Context,
     ) -> Iterator[Note]:
         """Calibrate and rewrite."""
-        statistics = context.statistics(model, self._measured(model, chosen, target))
+        names = self._measured(model, chosen, target)
+        statistics = context.statistics(model, names, detail_of(self.method))
         fit = yield from fitting(chosen, statistics)
         if self.placement == "gain" and not self.only and len(fit) < len(chosen):
             fit = yield from _paying(fit, sizes_of(model, fit, context), scheme)

@@ -49,9 +49,9 @@ def run(model: str, method: str, samples: int) -> int:
 def quantize(model: str, method: str, samples: int, target: str) -> int:
     """``quantize_static``, uint8 activations and int8 weights per channel; returns the file's size.
 
-    The file is quantized as it is: its BatchNormalizations are folded and its shapes known.
+    The file is quantized as it is: its BatchNormalizations are folded and its shapes known. Its
+    sessions take every core.
     """
-    _hold_sessions_to_one_thread()
     name = onnx.load(model, load_external_data=False).graph.input[0].name
     quantize_static(
         model,
@@ -73,15 +73,3 @@ def _one_thread(calibrator: Any) -> None:
     calibrator.infer_session = onnxruntime.InferenceSession(
         calibrator.augmented_model_path, options, providers=["CPUExecutionProvider"]
     )
-
-
-def _hold_sessions_to_one_thread() -> None:
-    """The quantizer offers no say either: whatever session this process opens has one thread."""
-
-    class OneThread(onnxruntime.InferenceSession):  # type: ignore[misc]
-        def __init__(self, model: Any, sess_options: Any = None, **more: Any) -> None:
-            options = sess_options or onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            super().__init__(model, options, **more)
-
-    onnxruntime.InferenceSession = OneThread
