@@ -80,14 +80,13 @@ def command(
         result = api.optimize(
             model, destination, recipe=recipe, data=data, options=options, observer=watch
         )
-    document = result.to_json()
-    if explain:
-        accounts = api.explain_steps(result.steps)
-        for line in describe_accounts(accounts, settings.console.width):
-            settings.say(line)
-        document["accounts"] = [account.to_json() for account in accounts]
+    accounts = api.explain_steps(result.steps) if explain else []
+    for line in describe_accounts(accounts, settings.console.width) if explain else ():
+        settings.say(line)
     _print(settings, result)
-    settings.emit(document)
+    if settings.json:  # tens of thousands of notes are work
+        told = {"accounts": [account.to_json() for account in accounts]} if explain else {}
+        settings.emit(result.to_json() | told)
 
 
 def _print(settings: Settings, result: OptimizeResult) -> None:
