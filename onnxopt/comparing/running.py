@@ -167,9 +167,9 @@ class _Record:
     def _warnings(self, outputs: tuple[OutputSummary, ...], dataset: Dataset) -> list[str]:
         found = []
         if self.samples < MIN_SAMPLES:
+            few = "1 sample is" if self.samples == 1 else f"{self.samples} samples are"
             found.append(
-                f"{self.samples} samples are too few to claim anything about accuracy; "
-                f"give {MIN_SAMPLES} or more"
+                f"{few} too few to claim anything about accuracy; give {MIN_SAMPLES} or more"
             )
         found += [f"{o.name} {o.reason}" for o in outputs if o.verdict == "not-comparable"]
         return found
