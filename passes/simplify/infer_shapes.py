@@ -11,6 +11,7 @@ from onnxopt.transform import Context, Exactness, Note, Pass
 from onnxopt_passes.simplify._expression import Number, atom
 from onnxopt_passes.simplify._facts import facts_of
 from onnxopt_passes.simplify._inference import InferenceFailed, Inferred, infer
+from onnxopt_passes.simplify._ml_results import annotate_ml_results
 
 Dim = int | ir.SymbolicDim
 
@@ -21,9 +22,9 @@ class InferShapes(Pass):
 
     That is what onnx's shape inference knows, and sizes of the inputs, by their names, where shape
     arithmetic leads back to them: ``Range`` up to a size, ``Reshape`` and ``Expand`` to computed
-    sizes, and all that is made of these. What the model declares is kept, unless inference knows a
-    size where the file has a name or nothing; graph inputs and outputs keep their declarations
-    whole. Contradictions are noted.
+    sizes, and all that is made of these; and what scalers and regressors of ``ai.onnx.ml`` give.
+    What the model declares is kept, unless inference knows a size where the file has a name or
+    nothing; graph inputs and outputs keep their declarations whole. Contradictions are noted.
     """
 
     exactness = Exactness.BITWISE
@@ -32,12 +33,12 @@ class InferShapes(Pass):
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Annotate in place; one note says how many values."""
         name = model.graph.name or "graph"
+        said = set(annotate_ml_results(model))
         try:
             inferred = infer(model)
         except InferenceFailed as error:
             yield Note.refused(name, f"shapes cannot be inferred: {error}")
             return
-        said = set[ir.Value]()
         for value, known in inferred.items():
             if value.is_graph_input():
                 continue
