@@ -261,6 +261,12 @@ class TestVerdict:
         assert undecided.is_likely_inside
         assert "about 300 more samples" in str(undecided)
         assert judge(Interval(0.01, 0, 0.02, 100), 0.01).more_samples is None
+        unseen = judge(Interval(0.0, -0.03, 0.03, 100, unseen=0.03), 0.01)
+        assert unseen.more_samples == 200  # the rule of three: 3/n
+        partly = judge(Interval(0.0, -0.03, 0.03, 100, unseen=0.02), 0.01).more_samples
+        plain = judge(Interval(0.0, -0.03, 0.03, 100), 0.01).more_samples
+        assert partly is not None
+        assert 200 < partly < (plain or 0) == 800
         worse = judge(Interval(0.02, 0.005, 0.035, 100), 0.01)
         assert (worse.status, worse.is_likely_inside) == ("undecided", False)
 

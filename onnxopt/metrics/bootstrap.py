@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from onnxopt.errors import DataError
 RESAMPLES = 10_000
 SET_RESAMPLES = 2_000
 _CHUNK_ELEMENTS = 1 << 20
+_RULE_OF_THREE = 3.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Interval:
         high: Upper end.
         samples: How many it rests on.
         confidence: How often such an interval holds the true mean.
+        unseen: How far it would reach to each side if no sample had shown any change; this part
+            shrinks with the samples, not with the square root of their number.
     """
 
     mean: float
@@ -32,11 +35,11 @@ class Interval:
     high: float
     samples: int = 0
     confidence: float = 0.95
+    unseen: float = 0.0
 
     def __neg__(self) -> Interval:
-        return Interval(
-            0.0 - self.mean, 0.0 - self.high, 0.0 - self.low, self.samples, self.confidence
-        )
+        low, high = 0.0 - self.high, 0.0 - self.low
+        return replace(self, mean=0.0 - self.mean, low=low, high=high)
 
 
 def paired_bootstrap(
@@ -107,7 +110,8 @@ def bootstrap_mean(
     pool_share = np.concatenate([share, [share.mean()] * 2]) if span else share
     means = _resampled_means(pool, pool_share, seed, resamples)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), count)
+    unseen = _RULE_OF_THREE * span / data.size
+    return Interval(mean, min(float(low), mean), max(float(high), mean), count, unseen=unseen)
 
 
 def _places(items: Sequence[str] | None, count: int) -> npt.NDArray[np.intp] | None:
@@ -183,7 +187,8 @@ def bootstrap_statistic(
     if not np.isfinite(mean) or drawn.size < resamples / 2:
         raise DataError(f"the score is not defined on most draws of these {samples} samples")
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Interval(mean, min(float(low), mean), max(float(high), mean), samples)
+    unseen = _RULE_OF_THREE * span / units
+    return Interval(mean, min(float(low), mean), max(float(high), mean), samples, unseen=unseen)
 
 
 def _phantoms(counts: npt.NDArray[np.float64], samples: int) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ MIN_SAMPLES = 8
 """With fewer samples nothing is claimed about accuracy."""
 
 _SIGNIFICANT = 2
+_NOTHING = 1e-6
 _MOST = 1e4
 
 
@@ -63,13 +64,23 @@ def judge(loss: Interval, limit: float) -> Verdict:
 
 
 def _more_samples(loss: Interval, limit: float) -> int | None:
-    """An interval shrinks with the square root of the samples."""
+    """What was seen shrinks with the square root of the samples, what was not with the samples."""
     gap = abs(limit - loss.mean)
     half = loss.high - loss.mean if loss.mean <= limit else loss.mean - loss.low
     if not half <= gap * _MOST:
         return None
-    needed = max(loss.samples * (half / (gap or 1.0)) ** 2, MIN_SAMPLES, loss.samples + 1)
+    share = _share_of_now(half, min(loss.unseen, half), gap) if half > 0 and gap > 0 else 1.0
+    needed = max(loss.samples / share, MIN_SAMPLES, loss.samples + 1)
     more = math.ceil(needed) - loss.samples
     digits = max(len(str(more)) - _SIGNIFICANT, 0)
     unit: int = 10**digits
     return math.ceil(more / unit) * unit
+
+
+def _share_of_now(half: float, unseen: float, gap: float) -> float:
+    """Samples now over samples needed: r of ``gap^2 = (half^2 - unseen^2) r + unseen^2 r^2``."""
+    still = (unseen / half) ** 2
+    wanted = (gap / half) ** 2
+    if still < _NOTHING:
+        return wanted
+    return (math.sqrt((1 - still) ** 2 + 4 * still * wanted) - (1 - still)) / (2 * still)
