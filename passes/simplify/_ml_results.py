@@ -44,6 +44,7 @@ def _result(node: ir.Node, source: ir.Value) -> tuple[ir.DataType | None, ir.Sha
         return source.dtype, None if shape is None else shape.copy()
     if node.op_type in _TARGETS:
         count = attribute(node, _TARGETS[node.op_type], 1)
-        is_table = shape is not None and len(shape) == _ROWS and isinstance(count, int)
-        return ir.DataType.FLOAT, ir.Shape([shape[0], count]) if is_table and shape else None
+        if shape is None or len(shape) != _ROWS or not isinstance(count, int):
+            return ir.DataType.FLOAT, None
+        return ir.DataType.FLOAT, ir.Shape([shape[0], count])
     return None, None
