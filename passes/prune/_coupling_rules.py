@@ -14,7 +14,7 @@ _RULES = {**_coupling_pointwise.RULES, **_coupling_layers.RULES, **_coupling_lay
 _MICROSOFT = frozenset(
     {"BiasGelu", "FastGelu", "Gelu", "QuickGelu"}
     | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
-    | {"SimplifiedLayerNormalization"}
+    | {"SimplifiedLayerNormalization", "RotaryEmbedding"}
 )
 _PER_FEATURE = frozenset({"Scaler", "Imputer", "Normalizer", "Binarizer"})
 
