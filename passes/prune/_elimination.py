@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 _STEPS = 48
+_COMPACT = 0.2  # share of rows and columns that may be left over
 
 
 class Reading:
@@ -33,6 +34,7 @@ class Reading:
         self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))
         self._gram = gram.copy()
         self._places = places
+        self._gone = np.zeros(len(full), np.bool_)
         self.power = max(float((gram * full).sum()), 1e-30)
 
     def losses(self, units: Array) -> Array:
@@ -60,6 +62,17 @@ class Reading:
         self._gram[at] = self._gram[:, at] = 0.0
         self._inverse[at] = self._inverse[:, at] = 0.0
         self._inverse[at, at] = 1.0
+        self._gone[at] = True
+        if self._gone.sum() > _COMPACT * len(self._gone):
+            self._compact()
+
+    def _compact(self) -> None:
+        """Leave rows and columns out that are gone, so that what is left takes less to compute."""
+        left = np.flatnonzero(~self._gone)
+        self._places = (np.cumsum(~self._gone) - 1)[self._places]
+        self._inverse = self._inverse[np.ix_(left, left)]
+        self._gram = self._gram[np.ix_(left, left)]
+        self._gone = np.zeros(len(left), np.bool_)
 
 
 def eliminate(readings: Sequence[Reading], units: int) -> tuple[Array, Array]:
