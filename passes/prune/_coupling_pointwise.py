@@ -136,6 +136,14 @@ def along(walk: Walk, node: ir.Node) -> Sequence[Axes | None]:
     return [(*axes[:axis], *kept, *axes[axis + 1 :])]
 
 
+def triangle(walk: Walk, node: ir.Node) -> Sequence[Axes]:
+    """Trilu: rows and columns are counted, matrices stay apart."""
+    axes = walk.axes(node, 0)
+    for dim in axes[-2:]:
+        freeze(dim, walk.why(node, "counts them"))
+    return [axes]
+
+
 def batch_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """Four numbers a channel."""
     axes = walk.axes(node, 0)
@@ -195,6 +203,7 @@ def _rules() -> dict[str, Rule]:
         (reduction, " ".join((*_ADDING, *_CHOOSING))),
         (softmax, "Softmax LogSoftmax Hardmax"),
         (along, "ArgMax ArgMin TopK CumSum"),
+        (triangle, "Trilu"),
         (passing, "LpNormalization MeanVarianceNormalization"),
         (batch_normalization, "BatchNormalization"),
         (instance_normalization, "InstanceNormalization"),

@@ -21,6 +21,8 @@ _COMPACT = 0.2  # share of rows and columns that may be left over
 class Reading:
     """A layer that reads all units of a group, from which units are taken out.
 
+    Of its inputs, those of the units are all that losses and updates look at.
+
     Args:
         covariance: Of its inputs, [inputs, inputs], or their variances, [inputs].
         gram: ``V V^T`` of its weight, [inputs, inputs].
@@ -31,11 +33,12 @@ class Reading:
     def __init__(self, covariance: Array, gram: Array, places: Array, damping: float) -> None:
         full = np.diag(covariance) if covariance.ndim == 1 else covariance
         mean = float(np.diagonal(full).mean()) or 1.0
-        self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))
-        self._gram = gram.copy()
-        self._places = places
-        self._gone = np.zeros(len(full), np.bool_)
         self.power = max(float((gram * full).sum()), 1e-30)
+        own = np.ix_(places.reshape(-1), places.reshape(-1))
+        self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))[own]
+        self._gram = gram[own]
+        self._places = np.arange(places.size).reshape(places.shape)
+        self._gone = np.zeros(places.size, np.bool_)
 
     def losses(self, units: Array) -> Array:
         """What is lost with each of some units alone, as shares of the output's power."""
