@@ -153,9 +153,8 @@ def batch_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 
 
 def instance_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
-    """Two numbers a channel."""
+    """Two numbers a channel; what is behind them may be channels too, those of a group."""
     axes = walk.axes(node, 0)
-    freeze_positions(axes)
     for index in (1, 2):
         walk.same(walk.axes(node, index)[0], axes[1], node)
     return [axes]

@@ -532,3 +532,17 @@ def test_declared_sizes_help_where_none_follows() -> None:
     node = next(node for node in model.graph if node.outputs[0].name == "r")
     node.outputs[0].shape = ir.Shape(["b", None, 2, 4])
     assert sorted(group.units for group in couplings(model)[0]) == [2, 4]
+
+
+def test_groups_normalized_by_instance_lose_the_same_places_of_each() -> None:
+    model = model_of(
+        f"{IMAGE} {{ {ints('i', 0, 2, -1)} c = Conv(x, u) f = Reshape(c, i)"
+        " n = InstanceNormalization(f, one, one) s = Shape(c) r = Reshape(n, s)"
+        " a = Mul(r, scale) b = Add(a, shift) y = Conv(b, w) }",
+        **ENDS,
+        one=(2,),
+        scale=(8, 1, 1),
+        shift=(8, 1, 1),
+    )
+    done = check(model, exact=False)
+    assert sorted(done.units.values()) == [2, 4]
