@@ -21,6 +21,8 @@ _ONE_INPUT = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu C
  Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg
  Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh
  ThresholdedRelu QuickGelu RandomNormalLike RandomUniformLike Bernoulli"""
+POINTWISE = frozenset((*_BROADCASTING.split(), *_ONE_INPUT.split()))
+"""Ops that compute place by place."""
 _ADDING = ("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 _CHOOSING = ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp")
 
