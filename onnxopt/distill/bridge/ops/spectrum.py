@@ -51,7 +51,7 @@ def _short_time(site: Site) -> Function:
         signal = values[0]
         signal = _complex(signal) if signal.dim() == 3 else signal
         window = values[2] if site.has(2) else None
-        length = lengths(values) or window.shape[0]
+        length = lengths(values) or values[2].shape[0]
         frames = signal.unfold(1, length, steps(values))
         frames = frames if window is None else frames * window
         return _transformed(frames, length, 2, onesided=onesided)
