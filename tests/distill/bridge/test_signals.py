@@ -76,9 +76,18 @@ def test_rotary_positions(options: str, interleaved: int, positions: np.ndarray)
     )
 
 
+def test_one_side_is_transformed_back() -> None:
+    half = np.fft.rfft(normal(2, 12, 5), axis=1)
+    check(
+        "(float[2,7,5,2] x) => (float[b,f,k,c] y) { y = DFT<axis=1, inverse=1, onesided=1>(x) }",
+        x=np.stack([half.real, half.imag], -1).astype(np.float32),
+    )
+
+
 def test_what_is_not_computed_is_named() -> None:
     model = store.from_text(
-        '<ir_version: 9, opset_import: ["" : 17]> g (float[2,12,1] x) => (float[b,k,c] y)'
-        " { y = DFT<inverse=1, onesided=1>(x) }"
+        '<ir_version: 9, opset_import: ["" : 17, "com.microsoft" : 1]> g'
+        " (float[2,3,8] x, int64[1] p, float[9,4] c) => (float[2,3,8] y)"
+        " { y = com.microsoft.RotaryEmbedding<is_packed_batching=1>(x, p, c, c) }"
     )
-    assert "it inverts one side" in unsupported(model)[0]
+    assert "packed batches" in unsupported(model)[0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 
 from onnxopt.distill.bridge.ops.elementwise import Builder
-from onnxopt.distill.bridge.site import Function, Site, UnsupportedError, Value
+from onnxopt.distill.bridge.site import Function, Site, Value
 
 _AXIS_AS_INPUT = 20
 
@@ -26,8 +26,6 @@ def _transformed(x: Value, length: int, axis: int, *, onesided: bool) -> Value:
 def _dft(site: Site) -> Function:
     by_input = site.opset >= _AXIS_AS_INPUT
     inverse, onesided = bool(site.attr("inverse", 0)), bool(site.attr("onesided", 0))
-    if inverse and onesided:
-        raise UnsupportedError("it inverts one side")
     lengths = site.number(1)
     axes = site.number(2, default=-2) if by_input else None
     fixed = site.attr("axis", 1)
@@ -36,6 +34,9 @@ def _dft(site: Site) -> Function:
         x = values[0]
         axis = (fixed if axes is None else axes(values)) % x.dim()
         length = lengths(values) or x.shape[axis]
+        if inverse and onesided:
+            whole = lengths(values) or 2 * (x.shape[axis] - 1)
+            return torch.fft.irfft(_complex(x), whole, axis).unsqueeze(-1)
         if inverse:
             made = torch.fft.ifft(_complex(x), length, axis)
             return torch.view_as_real(made.resolve_conj())
