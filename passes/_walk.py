@@ -162,9 +162,14 @@ class Walk:
         array = self._kept[0].get(value.name or "")
         if not isinstance(array, np.ndarray):
             raise ModelError(f"{value.name} is no tensor", "a model that passes tensors on")
-        dims = [None] * array.ndim
+        dims = self._lengths(value.name or "") if array.ndim == 1 else [None] * array.ndim
         kind = ir.TensorType(ir.DataType.from_numpy(array.dtype))
         return ir.Value(name=value.name, shape=ir.Shape(dims), type=kind)
+
+    def _lengths(self, name: str) -> list[int | None]:
+        """The length of a vector, where it is that on all samples: shapes are inferred from it."""
+        found = {len(kept[name]) for kept in self._kept}
+        return [found.pop() if len(found) == 1 else None]
 
     def _with_free(self, stretch: Sequence[ir.Node], wanted: Sequence[ir.Value]) -> list[ir.Node]:
         """The stretch's nodes and the free ones they read from, in graph order.

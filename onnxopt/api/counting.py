@@ -10,9 +10,16 @@ import onnx_ir as ir
 from onnxopt import counting
 from onnxopt.data import Dimension, Feeds, open_dimensions
 from onnxopt.errors import UsageError
+from onnxopt.graph import Editor
 from onnxopt.recipe import Recipe
 from onnxopt.signature import signature_of
 from onnxopt.transform import Context
+
+_MICROSOFT = "com.microsoft"
+_KEEP_SHAPE = frozenset(
+    {"BiasGelu", "FastGelu", "Gelu", "QuickGelu", "RotaryEmbedding"}
+    | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
+)
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def _count(model: ir.Model, sizes: Mapping[str, int]) -> counting.ModelCount:
         producer = value.producer()
         if producer is not None and producer.domain == "":  # onnx infers those
             value.type, value.shape = None, None
+    _leave_out_pointwise(clone)
     rows = [{"pass": "fix-dims", "sizes": dict(sizes)}] if sizes else []
     _run(Recipe.from_toml([*rows, {"pass": "inline-functions"}, {"pass": "infer-shapes"}]), clone)
     found = counting.count(clone)
@@ -88,6 +96,18 @@ def _count(model: ir.Model, sizes: Mapping[str, int]) -> counting.ModelCount:
         return found
     _run(Recipe.parse("fold-constants | fold-shapes | infer-shapes"), clone)
     return replace(counting.count(clone), parameters=found.parameters)
+
+
+def _leave_out_pointwise(model: ir.Model) -> None:
+    """Let what reads a node that keeps its input's shape read that input: onnx's inference stops at
+    ops of other domains. They multiply nothing that is counted.
+    """
+    editor = Editor(model)
+    for node in list(model.graph):
+        source = node.inputs[0] if node.inputs else None
+        if node.domain == _MICROSOFT and node.op_type in _KEEP_SHAPE and source is not None:
+            for out in (node.outputs[0], *node.outputs[3:4]):
+                editor.bypass(out, source)
 
 
 def _run(recipe: Recipe, model: ir.Model) -> None:

@@ -98,6 +98,8 @@ def group_by_size(
 
 
 def _may_be_float(value: ir.Value) -> bool:
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return False  # a sequence of float tensors has their dtype
     return value.dtype is None or value.dtype.is_floating_point()
 
 

@@ -154,11 +154,28 @@ def cut(dim: Dim, at: int, why: str) -> tuple[Dim, Dim]:
         return _cut_pieces(list(dim.parts), at, why)
     first, *rest = dim.parts
     inner = product(rest)
-    if inner.size is None or at % inner.size:
+    if inner.size is None:
         freeze(dim, why)
         return leaf(at, why), leaf(dim.size - at, why)
+    if at % inner.size:
+        return _cut_within(first, inner, at, why)
     left, right = cut(first, at // inner.size, why)
     return product([left, inner]), product([right, inner])
+
+
+def _cut_within(first: Dim, inner: Dim, at: int, why: str) -> tuple[Dim, Dim]:
+    """A product cut inside one place of its first factor: that place stays, others need not."""
+    size, count = inner.size or 1, normal(first).size or 1
+    place = at // size
+    middle = segment(first, place, place + 1, why)
+    freeze(middle, why)
+    left, right = [], []
+    if place:
+        left.append(product([segment(first, 0, place, why), inner]))
+    if place + 1 < count:
+        right.append(product([segment(first, place + 1, count, why), inner]))
+    before, after = cut(inner, at % size, why)
+    return concat([*left, before]), concat([after, *right])
 
 
 def _cut_pieces(row: list[Dim], at: int, why: str) -> tuple[Dim, Dim]:

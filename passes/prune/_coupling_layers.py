@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from onnxopt.graph import attribute
-from onnxopt_passes.prune._coupling_dims import Dim, freeze, leaf, normal, product
+from onnxopt_passes.prune._coupling_dims import Dim, concat, freeze, leaf, normal, product
 from onnxopt_passes.prune._coupling_fixes import AttributeFix, ScaleFix
 from onnxopt_passes.prune._coupling_pointwise import broadcast, freeze_positions
 from onnxopt_passes.prune._coupling_walk import Axes, Rule, Unmapped, Walk, is_one
@@ -16,6 +16,8 @@ from onnxopt_passes.prune._coupling_walk import Axes, Rule, Unmapped, Walk, is_o
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _BIAS, _LENGTHS, _FIRST_STATE, _PEEPHOLES = 3, 4, 5, 7
 _ATTENTION_RANK = 4
+_SECOND_TABLE = 2  # com.microsoft has positions before its tables
+_PAIR = 2
 _MATRIX = 2
 
 
@@ -212,7 +214,35 @@ def _join_heads(walk: Walk, node: ir.Node, queries: Dim, keys: Dim) -> None:
     walk.same(queries, product([keys, inner]) if many > few else keys, node)
 
 
+def rotation(walk: Walk, node: ir.Node) -> Sequence[Axes]:
+    """RotaryEmbedding: heads may go, or the two places of every head that are turned together."""
+    axes = walk.axes(node, 0)
+    heads, inner = axes[1], axes[-1]
+    if len(axes) < _ATTENTION_RANK:
+        count = _number(node, "num_heads", 0)
+        if not count:
+            raise Unmapped("has an unknown number of heads")
+        heads, inner = _split(walk, node, inner, count)
+    size, first = normal(inner).size, 1 if node.domain == "" else _SECOND_TABLE
+    turned = _number(node, "rotary_embedding_dim", 0) or size
+    if size is None or turned is None or turned > size:
+        raise Unmapped("turns an unknown number of places")
+    half = Dim(turned // 2) if turned > _PAIR else leaf(1)
+    pair = leaf(_PAIR, walk.why(node, "turns them in pairs"))
+    whole = product([half, pair] if _number(node, "interleaved", 0) else [pair, half])
+    rest = [Dim(size - turned)] if turned < size else []
+    walk.same(inner, concat([whole, *rest]), node)
+    for table in (first, first + 1):
+        walk.same(walk.axes(node, table)[-1], half, node)
+    if "num_heads" in node.attributes:
+        walk.fixes.append(AttributeFix(node, "num_heads", heads))
+    if rest:
+        walk.fixes.append(AttributeFix(node, "rotary_embedding_dim", whole))
+    return [axes]
+
+
 RULES: dict[str, Rule] = {
+    "RotaryEmbedding": rotation,
     "Conv": convolution,
     "ConvTranspose": transposed_convolution,
     "Gemm": gemm,

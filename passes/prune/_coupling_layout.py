@@ -17,13 +17,12 @@ from onnxopt_passes.prune._coupling_dims import (
     product,
     segment,
 )
-from onnxopt_passes.prune._coupling_fixes import GatherFix, ShapeFix, SliceFix, SplitFix
+from onnxopt_passes.prune._coupling_fixes import ShapeFix, SliceFix, SplitFix
 from onnxopt_passes.prune._coupling_pointwise import axes_option, freeze_positions
 from onnxopt_passes.prune._coupling_walk import Axes, Entry, Rule, Unmapped, Walk, is_free, is_one
 
 _SPLIT_BY_INPUT = 13
 _SLICE_BY_INPUT = 10
-_MOST_PIECES = 4096
 _SECOND = 2
 
 
@@ -33,8 +32,14 @@ def _sized(walk: Walk, node: ir.Node, entry: Entry, axis: int) -> Dim:
         return entry
     if entry is not None and entry > 0:
         return Dim(entry) if entry > 1 else leaf(1)
-    size = walk.known_size(node.outputs[0], axis)
+    size = walk.known_size(node.outputs[0], axis) or _declared(node.outputs[0], axis)
     return leaf(1) if size == 1 else Dim(size)
+
+
+def _declared(value: ir.Value, axis: int) -> int | None:
+    """What the model says of a size that does not follow from its inputs' sizes."""
+    size = value.shape[axis] if value.shape is not None and axis < len(value.shape) else None
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def _settle(made: Sequence[Dim]) -> None:
@@ -223,38 +228,6 @@ def _bounds(dim: Dim, start: Entry, stop: Entry) -> tuple[int, int] | None:
         return None
     first, last, _ = slice(start, stop).indices(size)
     return (first, last) if first < last else None
-
-
-def gathering(walk: Walk, node: ir.Node) -> Sequence[Axes]:
-    """Rows of a table; constant places may be taken from an axis with channels."""
-    axes = walk.axes(node, 0)
-    axis = int(str(attribute(node, "axis", 0))) % len(axes)
-    fixed = walk.is_fixed(node.inputs[0])
-    walk.mark(node, 0, makes=[i for i in range(len(axes)) if i != axis])
-    picked = constant(node.inputs[1])
-    free = is_free(axes[axis]) and normal(axes[axis]).size is not None
-    if picked is None or picked.ndim > 1 or not free or fixed or not picked.size:
-        freeze(axes[axis], walk.why(node, "looks places up"))
-        return [(*axes[:axis], *walk.axes(node, 1), *axes[axis + 1 :])]
-    size = normal(axes[axis]).size or 1
-    places = np.asarray(picked, np.int64) % size
-    dims = _picked(walk, node, axes[axis], places)
-    walk.fixes.append(GatherFix(node, places, axes[axis], dims[0] if dims else None))
-    return [(*axes[:axis], *dims, *axes[axis + 1 :])]
-
-
-def _picked(walk: Walk, node: ir.Node, dim: Dim, places: np.ndarray) -> list[Dim]:
-    row = places.reshape(-1)
-    breaks = np.flatnonzero(np.diff(row) != 1) + 1
-    runs = np.split(row, breaks)
-    if len(runs) > _MOST_PIECES:
-        freeze(dim, walk.why(node, "puts too many places in another order"))
-        return [leaf(len(row), walk.why(node, "puts too many places in another order"))]
-    why = walk.why(node, "takes some of the places that go together")
-    pieces = [segment(dim, int(run[0]), int(run[-1]) + 1, why) for run in runs]
-    if len(row) == 1:
-        freeze(pieces[0], walk.why(node, "takes a single place"))
-    return [concat(pieces)] if places.ndim else []
 
 
 def padding(walk: Walk, node: ir.Node) -> Sequence[Axes]:
@@ -446,7 +419,6 @@ RULES: dict[str, Rule] = {
     "Concat": concatenation,
     "Split": split,
     "Slice": slicing,
-    "Gather": gathering,
     "Pad": padding,
     "Tile": tiling,
     "Expand": expansion,

@@ -21,6 +21,8 @@ _ONE_INPUT = """Abs Acos Acosh Asin Asinh Atan Atanh BitwiseNot Cast Ceil Celu C
  Dropout Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Log Mish Neg
  Not Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Swish Tan Tanh
  ThresholdedRelu QuickGelu RandomNormalLike RandomUniformLike Bernoulli"""
+POINTWISE = frozenset((*_BROADCASTING.split(), *_ONE_INPUT.split()))
+"""Ops that compute place by place."""
 _ADDING = ("ReduceSum", "ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 _CHOOSING = ("ReduceMax", "ReduceMin", "ReduceProd", "ReduceLogSum", "ReduceLogSumExp")
 
@@ -136,6 +138,14 @@ def along(walk: Walk, node: ir.Node) -> Sequence[Axes | None]:
     return [(*axes[:axis], *kept, *axes[axis + 1 :])]
 
 
+def triangle(walk: Walk, node: ir.Node) -> Sequence[Axes]:
+    """Trilu: rows and columns are counted, matrices stay apart."""
+    axes = walk.axes(node, 0)
+    for dim in axes[-2:]:
+        freeze(dim, walk.why(node, "counts them"))
+    return [axes]
+
+
 def batch_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
     """Four numbers a channel."""
     axes = walk.axes(node, 0)
@@ -145,9 +155,8 @@ def batch_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
 
 
 def instance_normalization(walk: Walk, node: ir.Node) -> Sequence[Axes]:
-    """Two numbers a channel."""
+    """Two numbers a channel; what is behind them may be channels too, those of a group."""
     axes = walk.axes(node, 0)
-    freeze_positions(axes)
     for index in (1, 2):
         walk.same(walk.axes(node, index)[0], axes[1], node)
     return [axes]
@@ -195,6 +204,7 @@ def _rules() -> dict[str, Rule]:
         (reduction, " ".join((*_ADDING, *_CHOOSING))),
         (softmax, "Softmax LogSoftmax Hardmax"),
         (along, "ArgMax ArgMin TopK CumSum"),
+        (triangle, "Trilu"),
         (passing, "LpNormalization MeanVarianceNormalization"),
         (batch_normalization, "BatchNormalization"),
         (instance_normalization, "InstanceNormalization"),

@@ -6,15 +6,25 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from onnxopt_passes.prune import _coupling_layers, _coupling_layout, _coupling_pointwise
+from onnxopt_passes.prune import (
+    _coupling_layers,
+    _coupling_layout,
+    _coupling_lookup,
+    _coupling_pointwise,
+)
 from onnxopt_passes.prune._coupling_dims import freeze
 from onnxopt_passes.prune._coupling_walk import Axes, Rule, Walk
 
-_RULES = {**_coupling_pointwise.RULES, **_coupling_layers.RULES, **_coupling_layout.RULES}
+_RULES = {
+    **_coupling_pointwise.RULES,
+    **_coupling_layers.RULES,
+    **_coupling_layout.RULES,
+    **_coupling_lookup.RULES,
+}
 _MICROSOFT = frozenset(
     {"BiasGelu", "FastGelu", "Gelu", "QuickGelu"}
     | {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}
-    | {"SimplifiedLayerNormalization"}
+    | {"SimplifiedLayerNormalization", "RotaryEmbedding"}
 )
 _PER_FEATURE = frozenset({"Scaler", "Imputer", "Normalizer", "Binarizer"})
 

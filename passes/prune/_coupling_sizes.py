@@ -31,7 +31,7 @@ def _computed(walk: Walk, node: ir.Node) -> tuple[Entry, ...] | None:
         return None if axes is None else _measured(node, axes)
     rule = _RULES.get(node.op_type) if node.domain == "" else None
     rows = [walk.entries(value) for value in node.inputs]
-    return rule(walk, node, rows) if rule is not None and rows and rows[0] is not None else None
+    return rule(walk, node, rows) if rule is not None and rows else None
 
 
 def _measured(node: ir.Node, axes: Axes) -> tuple[Entry, ...]:

@@ -15,10 +15,13 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 _STEPS = 48
+_COMPACT = 0.2  # share of rows and columns that may be left over
 
 
 class Reading:
     """A layer that reads all units of a group, from which units are taken out.
+
+    Of its inputs, those of the units are all that losses and updates look at.
 
     Args:
         covariance: Of its inputs, [inputs, inputs], or their variances, [inputs].
@@ -30,10 +33,12 @@ class Reading:
     def __init__(self, covariance: Array, gram: Array, places: Array, damping: float) -> None:
         full = np.diag(covariance) if covariance.ndim == 1 else covariance
         mean = float(np.diagonal(full).mean()) or 1.0
-        self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))
-        self._gram = gram.copy()
-        self._places = places
         self.power = max(float((gram * full).sum()), 1e-30)
+        own = np.ix_(places.reshape(-1), places.reshape(-1))
+        self._inverse = np.linalg.inv(full + damping * mean * np.eye(len(full)))[own]
+        self._gram = gram[own]
+        self._places = np.arange(places.size).reshape(places.shape)
+        self._gone = np.zeros(places.size, np.bool_)
 
     def losses(self, units: Array) -> Array:
         """What is lost with each of some units alone, as shares of the output's power."""
@@ -60,6 +65,17 @@ class Reading:
         self._gram[at] = self._gram[:, at] = 0.0
         self._inverse[at] = self._inverse[:, at] = 0.0
         self._inverse[at, at] = 1.0
+        self._gone[at] = True
+        if self._gone.sum() > _COMPACT * len(self._gone):
+            self._compact()
+
+    def _compact(self) -> None:
+        """Leave rows and columns out that are gone, so that what is left takes less to compute."""
+        left = np.flatnonzero(~self._gone)
+        self._places = (np.cumsum(~self._gone) - 1)[self._places]
+        self._inverse = self._inverse[np.ix_(left, left)]
+        self._gram = self._gram[np.ix_(left, left)]
+        self._gone = np.zeros(len(left), np.bool_)
 
 
 def eliminate(readings: Sequence[Reading], units: int) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ graph, from second moments alone, so that any number of positions takes the same
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,9 +77,17 @@ class Moments:
             around: The change of the weight that is not held back, [groups, outputs, inputs]; None
                 for none.
         """
+        (found,) = self.changes(strength, (around,))
+        return found
+
+    def changes(self, strength: float, around: Sequence[Array | None]) -> list[Array]:
+        """As ``change``, around several at once: the costly part is done once for all."""
         inputs, cross = self._centred()
-        first = np.zeros_like(cross) if around is None else around
-        return self._with_bias(first + _ridge(inputs, cross - first @ inputs, strength))
+        firsts = [np.zeros_like(cross) if one is None else one for one in around]
+        left = [cross if one is None else cross - one @ inputs for one in around]
+        made = _ridge(inputs, np.concatenate(left, axis=1), strength)
+        parts = np.split(made, len(firsts), axis=1)
+        return [self._with_bias(first + part) for first, part in zip(firsts, parts, strict=True)]
 
     def scaling(self, weight: Array) -> Array:
         """The multiples of each output's own weight whose addition leaves least, shaped alike.
@@ -117,16 +126,30 @@ def best_change(
         fit: What to fit to.
         held: What to choose the strength by.
         weight: As it is, [groups, outputs, inputs].
-        strengths: Of the ridge, to choose from; around the weight, and around its best multiple.
+        strengths: Of the ridge, ascending, to choose from, around the weight and around its best
+            multiple. From the middle on they are tried to the side where the error falls.
 
     Returns:
         A change for ``Moments.error``. It owes nothing to the positions held out, so that these
         stay fit to judge the layers that come after.
     """
     scaled = fit.scaling(weight)
-    changes = (fit.change(one, around) for one in strengths for around in (None, scaled))
-    errors = [(held.error(change), change) for change in changes]
-    error, best = min(errors, key=lambda pair: pair[0])
+    tried: dict[int, tuple[float, Array]] = {}
+
+    def error_at(place: int) -> float:
+        if not 0 <= place < len(strengths):
+            return math.inf
+        if place not in tried:
+            changes = fit.changes(strengths[place], (None, scaled))
+            errors = [(held.error(change), change) for change in changes]
+            tried[place] = min(errors, key=lambda pair: pair[0])
+        return tried[place][0]
+
+    place = len(strengths) // 2
+    step = -1 if error_at(place - 1) < error_at(place) else 1
+    while error_at(place + step) < error_at(place):
+        place += step
+    error, best = tried[place]
     return best if error < held.error() else None
 
 

@@ -198,3 +198,17 @@ def test_a_shared_weight_is_one_row() -> None:
         w=np.zeros((2, 2), np.float32),
     )
     assert [(one.weight, one.zeros) for one in found] == [("w", 4)]
+
+
+@pytest.mark.parametrize("op", ["Gelu(c)", "QuickGelu(c)", "SkipLayerNormalization(c, c, s)"])
+def test_products_behind_an_op_that_onnx_does_not_know_are_counted(op: str) -> None:
+    found = counted(
+        model(
+            "(float[n,5,3] x) => (float[n,5,2] y) <float[3,4] u, float[4] s, float[4,2] w>"
+            f"{{ c = MatMul(x, u) d = com.microsoft.{op} y = MatMul(d, w) }}"
+        ),
+        {"n": 7},
+    )
+    assert not found.count.uncounted
+    assert found.count.macs == 7 * 5 * (3 * 4 + 4 * 2)
+    assert found.count.parameters == 3 * 4 + 4 + 4 * 2

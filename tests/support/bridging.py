@@ -25,6 +25,8 @@ DIFFERENT = {
     "test_col2im_5d": "two axes only",
 }
 """Parts of names of cases that are not computed as ONNX Runtime does, and why."""
+CANCELLING = frozenset({"DFT", "STFT"})
+"""Ops whose results near zero are what is left of large numbers."""
 
 
 @dataclass
@@ -62,7 +64,8 @@ def judge(case: corpus.Case, tally: Tally) -> None:
     except OnnxoptError as error:
         tally.wrong.append(f"{case.name}: {error}")
         return
-    bad = [name for name, value in wanted.items() if not agree(found[name], value)]
+    sums = not ops.isdisjoint(CANCELLING)
+    bad = [name for name, value in wanted.items() if not agree(found[name], value, sums=sums)]
     if bad:
         tally.wrong.append(f"{case.name}: {bad} differ")
     else:
@@ -86,8 +89,8 @@ def fed(value: Any) -> Any:
     return None if value is None else to_tensor(ir.tensor(value))
 
 
-def agree(found: Any, wanted: Any) -> bool:
-    """Equal integers, floats within 1e-4 (2e-3 in half precision)."""
+def agree(found: Any, wanted: Any, *, sums: bool = False) -> bool:
+    """Equal integers, floats within 1e-4 (2e-3 in half precision), of sums of their greatest."""
     if isinstance(wanted, list):
         same = isinstance(found, list) and len(found) == len(wanted)
         return same and all(map(agree, found, wanted))
@@ -99,7 +102,9 @@ def agree(found: Any, wanted: Any) -> bool:
     if wanted.dtype.kind not in "fV":
         return bool((array == wanted).all())
     close = 1e-4 if wanted.dtype.itemsize > 2 else 2e-3
-    return np.allclose(array, wanted.astype(np.float64), atol=close, rtol=close, equal_nan=True)
+    scale = float(np.abs(wanted).max(initial=1.0)) if sums else 1.0
+    exact = wanted.astype(np.float64)
+    return np.allclose(array, exact, atol=close * scale, rtol=close, equal_nan=True)
 
 
 def as_array(tensor: torch.Tensor) -> npt.NDArray[Any]:

@@ -22,6 +22,7 @@ from onnxopt.distill.bridge.ops import (
     resize,
     sampling,
     shape,
+    spectrum,
     traditional,
 )
 from onnxopt.distill.bridge.site import Function, Site, UnsupportedError
@@ -45,6 +46,7 @@ _FAMILIES = (
     resize,
     sampling,
     shape,
+    spectrum,
     traditional,
 )
 

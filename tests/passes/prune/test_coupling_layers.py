@@ -229,3 +229,54 @@ def test_inputs_and_outputs_stay() -> None:
     assert [note.reason for note in notes] == [
         "its 6 channels stay: they are those of the output y"
     ]
+
+
+@pytest.mark.parametrize("interleaved", [0, 1])
+@pytest.mark.parametrize("turned", [4, 8])
+def test_rotated_heads_lose_heads_and_turned_pairs(interleaved: int, turned: int) -> None:
+    options = f"num_heads=4, interleaved={interleaved}"
+    options += f", rotary_embedding_dim={turned}" if turned < 8 else ""
+    model = model_of(
+        "(float[2,5,3] x) => (float[2,5,6] y) { q = MatMul(x, u) k = MatMul(x, v)"
+        f" a = RotaryEmbedding<{options}>(q, cos, sin) b = RotaryEmbedding<{options}>(k, cos, sin)"
+        " s = Add(a, b) r = Relu(s) y = MatMul(r, w) }",
+        opset=23,
+        u=(3, 32),
+        v=(3, 32),
+        w=(32, 6),
+        cos=(2, 5, turned // 2),
+        sin=(2, 5, turned // 2),
+    )
+    done = check(model)
+    assert sorted(done.units.values()) == sorted([4, turned // 2, *[8 - turned][: turned < 8]])
+
+
+def test_heads_rotated_apart() -> None:
+    model = model_of(
+        "(float[2,5,3] x) => (float[2,5,6] y) { p = Constant<value_ints=[0]>()"
+        " i = Constant<value_ints=[0,0,4,8]>() j = Constant<value_ints=[0,0,-1]>()"
+        " q = MatMul(x, u) h = Reshape(q, i) t = Transpose<perm=[0,2,1,3]>(h)"
+        " a = com.microsoft.RotaryEmbedding(t, p, cos, sin) b = Transpose<perm=[0,2,1,3]>(a)"
+        " c = Reshape(b, j) y = MatMul(c, w) }",
+        opset=17,
+        u=(3, 32),
+        w=(32, 6),
+        cos=(9, 4),
+        sin=(9, 4),
+    )
+    assert sorted(check(model).units.values()) == [4, 4]
+
+
+def test_rotated_places_without_a_number_of_heads_stay() -> None:
+    model = model_of(
+        "(float[2,5,3] x) => (float[2,5,6] y) { p = Constant<value_ints=[0]>() q = MatMul(x, u)"
+        " a = com.microsoft.RotaryEmbedding(q, p, cos, sin) y = MatMul(a, w) }",
+        opset=17,
+        u=(3, 32),
+        w=(32, 6),
+        cos=(9, 4),
+        sin=(9, 4),
+    )
+    groups, notes = couplings(model)
+    assert not groups
+    assert "has an unknown number of heads" in notes[0].reason

@@ -256,6 +256,21 @@ def test_shuffled_groups_that_do_not_line_up_stay() -> None:
     assert "Conv e joins axes of different structure" in couplings(model)[1][0].reason
 
 
+def test_shuffled_channels_that_are_split_in_the_middle_of_a_pair() -> None:
+    model = model_of(
+        f"{IMAGE} {{ {ints('i', 2, 2, 7, 8, 8)} {ints('j', 2, 14, 8, 8)} c = Conv(x, u)"
+        " d = Conv(x, v) k = Concat<axis=1>(c, d) a = Reshape(k, i)"
+        " t = Transpose<perm=[0,2,1,3,4]>(a) b = Reshape(t, j) e, f = Split<axis=1>(b)"
+        " g = Conv(f, p) h = Concat<axis=1>(e, g) r = Relu(h) y = Conv(r, w) }",
+        u=(7, 3, 1, 1),
+        v=(7, 3, 1, 1),
+        p=(7, 7, 1, 1),
+        w=(5, 14, 1, 1),
+    )
+    done = check(model)
+    assert sorted(done.units.values()) == [3, 3, 7]
+
+
 @pytest.mark.parametrize("mode", ["DCR", "CRD"])
 def test_depth_to_space(mode: str) -> None:
     model = model_of(

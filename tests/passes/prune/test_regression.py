@@ -69,3 +69,18 @@ def test_few_positions_tell_a_multiple() -> None:
     np.testing.assert_allclose(shares[0, :, 0], [0.5, -0.5, 1.0], atol=0.05)
     around = found.change(1e9, found.scaling(weight))
     np.testing.assert_allclose(around[:, :, :30], found.scaling(weight), atol=1e-6)
+
+
+@pytest.mark.parametrize("noise", [0.01, 1.0, 10.0])
+def test_the_strength_is_the_best_of_those_given(noise: float) -> None:
+    random = np.random.default_rng(1)
+    x = random.normal(size=(1, 80, 20))
+    y = x @ random.normal(size=(1, 20, 3)) + noise * random.normal(size=(1, 80, 3))
+    fit = moments(x[:, :60], y[:, :60], y[:, :60], bias=True)
+    held = moments(x[:, 60:], y[:, 60:], y[:, 60:], bias=True)
+    strengths, weight = [1e-4, 1e-2, 1e-1, 1.0, 10.0, 1000.0], np.ones((1, 3, 20))
+    around = None, fit.scaling(weight)
+    errors = [held.error(fit.change(one, base)) for one in strengths for base in around]
+    found = best_change(fit, held, weight, strengths)
+    best = held.error() if found is None else held.error(found)
+    assert best == pytest.approx(min(*errors, held.error()), rel=1e-6)

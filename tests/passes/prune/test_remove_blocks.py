@@ -80,3 +80,14 @@ def test_a_sum_that_is_an_output_keeps_its_name() -> None:
     model = store.from_text(text)
     list(RemoveBlocks(count=1, max_error=10.0).rewrite(model, context_of(model)))
     assert [(node.op_type, node.outputs[0].name) for node in model.graph] == [("Relu", "y")]
+
+
+def test_the_inside_of_an_activation_is_no_block() -> None:
+    text = (
+        f"{HEAD}(float[2,3] x) => (float[2,3] y) <{SQUARE}> {{ a = MatMul(x, w)"
+        " three = Constant<value_float=3.0>() p = Pow(a, three) b = Mul(p, t)"
+        " [cubic] c = Add(a, b) h = Tanh(c) f = MatMul(h, w) [real] y = Add(h, f) }"
+    )
+    model = store.from_text(text)
+    found = find_blocks(model, sizes_of(model, context_of(model)))
+    assert [block.name for block in found] == ["real"]

@@ -213,7 +213,8 @@ def _rotary(site: Site) -> Function:
 
     def run(x: Value, cosine: Value, sine: Value, positions: Value = None) -> Value:
         flat = x.dim() == 3
-        wide = _heads(x, count) if flat else x
+        heads = count or x.shape[-1] // (2 * cosine.shape[-1])
+        wide = _heads(x, heads) if flat else x
         if positions is not None:
             cosine, sine = cosine[positions], sine[positions]
         cosine, sine = cosine.unsqueeze(1), sine.unsqueeze(1)
@@ -230,9 +231,24 @@ def _rotary(site: Site) -> Function:
     return run
 
 
+def _rotary_by_offset(site: Site) -> Function:
+    """com.microsoft's: positions come before the tables, and may be that of the first token."""
+    if site.attr("is_packed_batching", 0) or site.attr("scale", 1.0) != 1.0:
+        raise UnsupportedError("it scales or has packed batches")
+    rotate = _rotary(site)
+
+    def run(x: Value, positions: Value, cosine: Value, sine: Value) -> Value:
+        if positions.dim() == 1:
+            positions = (positions + torch.arange(x.shape[-2])).unsqueeze(0)
+        return rotate(x, cosine, sine, positions)
+
+    return run
+
+
 OPS: Mapping[tuple[str, str], Builder] = {
     ("", "Attention"): _attention,
     ("", "RotaryEmbedding"): _rotary,
     (_MICROSOFT, "Attention"): _packed,
     (_MICROSOFT, "MultiHeadAttention"): _multi_head,
+    (_MICROSOFT, "RotaryEmbedding"): _rotary_by_offset,
 }
