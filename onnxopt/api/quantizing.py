@@ -63,6 +63,7 @@ def lossy_name(target: Target) -> LossyName:
 
 
 _TOP_ROWS = 20
+_LOWERING = ("quantize-", "convert-")  # steps before and after these only prepare and repair
 _DATA = Need.DATA.value
 _FLOAT = "the exact float model"
 
@@ -119,7 +120,8 @@ class QuantizeResult:
     @property
     def integers(self) -> int:
         """How many nodes were put into integers."""
-        notes = (note for step in self.quantized.results for note in step.notes)
+        steps = [step for step in self.quantized.results if step.step.startswith(_LOWERING)]
+        notes = (note for step in steps for note in step.notes)
         return sum(note.kind == "applied" and "replay" not in note.figures for note in notes)
 
     @property

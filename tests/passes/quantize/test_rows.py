@@ -102,4 +102,5 @@ def test_the_factor_is_of_the_inverse() -> None:
     damping = 0.01 * np.diagonal(moments, axis1=1, axis2=2).mean(1)
     damped = moments + damping[:, np.newaxis, np.newaxis] * np.eye(150)
     assert not np.tril(factor, -1).any()
-    np.testing.assert_allclose(factor.swapaxes(1, 2) @ factor @ damped, [np.eye(150)] * 2, atol=1e-9)
+    found = factor.swapaxes(1, 2) @ factor @ damped
+    np.testing.assert_allclose(found, [np.eye(150)] * 2, atol=1e-9)
