@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -124,12 +124,19 @@ def _time(bench: Workbench, result: PipelineResult) -> BenchmarkResult:
     return time_both(bench, {"the original": bench.model, "the result": result.model})
 
 
-def time_both(bench: Workbench, models: Mapping[str, ir.Model]) -> BenchmarkResult:
-    """Time models by name side by side on the bench's target; ratios are over the first."""
+def time_both(bench: Workbench, models: Mapping[str, ir.Model], times: int = 1) -> BenchmarkResult:
+    """Time models by name side by side on the bench's target; ratios are over the first.
+
+    Args:
+        bench: For the target, samples and options.
+        models: What to time.
+        times: How many times as many rounds as usual.
+    """
     from onnxopt.timing import BenchmarkConfig
 
     candidates = [Candidate(model, name) for name, model in models.items()]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
+    config = replace(config, rounds=times * config.rounds)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 
 

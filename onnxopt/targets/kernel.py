@@ -28,6 +28,7 @@ class Cost(BaseModel):
         mac: Nanoseconds for each multiply-accumulate.
         tap: Nanoseconds for each place of a Conv's window at each place of its output, whatever
             the number of channels.
+        group: The same, once for each group of the Conv.
         weight: Nanoseconds for each element of the weight.
         element: Nanoseconds for each element of the output.
         read: Nanoseconds for each element of the activations that are read.
@@ -39,6 +40,7 @@ class Cost(BaseModel):
 
     mac: float = 0.0
     tap: float = 0.0
+    group: float = 0.0
     weight: float = 0.0
     element: float = 0.0
     read: float = 0.0
@@ -51,12 +53,13 @@ class Cost(BaseModel):
         elements: float,
         macs: float = 0.0,
         taps: float = 0.0,
+        groups: float = 0.0,
         weights: float = 0.0,
         reads: float = 0.0,
         spilled: float = 0.0,
     ) -> float:
         """Nanoseconds for an op of this size."""
-        products = self.mac * macs + self.tap * taps + self.weight * weights
+        products = self.mac * macs + self.tap * taps + self.group * groups + self.weight * weights
         moved = self.element * elements + self.read * reads + self.spill * spilled
         return products + moved + self.node
 

@@ -69,11 +69,30 @@ def depthwise(node: ir.Node) -> Verdict:
     return is_one or "it is no depthwise Conv"
 
 
+def channels_of_4(node: ir.Node) -> Verdict:
+    """A Conv with a multiple of 4 output channels."""
+    return _has_channels_of(node, 4)
+
+
+def channels_of_16(node: ir.Node) -> Verdict:
+    """A Conv with a multiple of 16 output channels."""
+    return _has_channels_of(node, 16)
+
+
 def groups_at_least_64_channels(node: ir.Node) -> Verdict:
     """A Conv with 64 or more input channels a group."""
     shape = _weight_shape(node)
     is_wide = shape is not None and shape[1] >= 64
     return is_wide or "its groups have fewer than 64 channels"
+
+
+def groups_of_16_channels(node: ir.Node) -> Verdict:
+    """A Conv whose groups have a multiple of 16 input channels and of 16 output channels."""
+    shape, group = _weight_shape(node), attribute(node, "group", 1)
+    if shape is None or not isinstance(group, int):
+        return "its weight is not constant"
+    whole = shape[1] % 16 == 0 and shape[0] % (16 * group) == 0
+    return whole or "its groups have no multiple of 16 channels"
 
 
 def fewer_than_8_channels(node: ir.Node) -> Verdict:
@@ -171,6 +190,12 @@ def _has_weight_rank(node: ir.Node, wanted: int) -> Verdict:
     return (shape is not None and len(shape) == wanted) or f"its weight has not {wanted} axes"
 
 
+def _has_channels_of(node: ir.Node, block: int) -> Verdict:
+    shape = _weight_shape(node)
+    whole = shape is not None and shape[0] % block == 0
+    return whole or f"it has no multiple of {block} output channels"
+
+
 def _input(node: ir.Node, index: int) -> ir.Value | None:
     return node.inputs[index] if index < len(node.inputs) else None
 
@@ -194,12 +219,15 @@ _WORDS: dict[str, Predicate] = {
     for word in (
         before_a_curve,
         bias_per_column,
+        channels_of_16,
+        channels_of_4,
         const_bias,
         const_weight,
         dense,
         depthwise,
         fewer_than_8_channels,
         groups_at_least_64_channels,
+        groups_of_16_channels,
         nearest,
         no_constant_operand,
         one_output,

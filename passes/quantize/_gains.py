@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from onnxopt.graph import attribute
 from onnxopt.targets import Int8Scheme, blocked
 from onnxopt_passes.quantize._units import Unit, output_axis, weight_dims
 
@@ -39,10 +40,13 @@ def gain_ns(unit: Unit, sizes: Sizes, scheme: Int8Scheme) -> float:
     elements = _elements(unit, sizes)
     reads = [sizes.get(value.name or "", 0.0) for value in unit.inputs]
     is_conv = unit.node.op_type == "Conv" and bool(dims) and dims[0] > 0
+    taps = elements / dims[0] * math.prod(dims[2:]) if is_conv else 0.0
+    group = attribute(unit.node, "group", 1)
     return unit.kernel.gain.of(
         elements=elements,
         macs=macs(unit, sizes, unit.kernel.block),
-        taps=elements / dims[0] * math.prod(dims[2:]) if is_conv else 0.0,
+        taps=taps,
+        groups=taps * group if isinstance(group, int) else 0.0,
         weights=math.prod(dims) if dims else 0,
         reads=sum(reads),
         spilled=sum(count for count in reads if scheme.cache and count > scheme.cache),

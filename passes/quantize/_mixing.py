@@ -32,7 +32,7 @@ from onnxopt_passes.quantize._units import Unit
 from onnxopt_passes.quantize.quantize_static import QuantizeStatic
 from onnxopt_passes.quantize.refine_rounding import RefineRounding
 
-_REFINED = RefineRounding(samples=24, positions=4096)
+_REFINED = RefineRounding(samples=24, positions=4096, strengths=(0.3,))
 _QUIET = 1e-3  # share of the allowed noise below which sources need not be told apart
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-_BLOCK = 64
+_BLOCK = 32
 
 
 def round_jointly(
@@ -28,23 +28,23 @@ def round_jointly(
         top: The greatest code.
         damping: Added to the hessian's diagonal, as a share of its mean.
     """
-    groups, _, inputs = weight.shape
+    inputs = weight.shape[-1]
     order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2).sum(0), kind="stable")
-    rest = weight[:, :, order].copy()
+    rest = np.ascontiguousarray(np.swapaxes(weight[:, :, order], 1, 2))  # an input a row
     factor = _upper_factor(hessian[:, order][:, :, order], damping)
     codes = np.zeros_like(rest)
     for start in range(0, inputs, _BLOCK):
         end = min(start + _BLOCK, inputs)
-        errors = np.zeros((groups, rest.shape[1], end - start))
+        errors = np.zeros_like(rest[:, start:end])
         for at in range(start, end):
-            codes[:, :, at] = np.clip(np.rint(rest[:, :, at] / scales), -top, top)
+            codes[:, at] = np.clip(np.rint(rest[:, at] / scales), -top, top)
             row = factor[:, at]
-            error = (rest[:, :, at] - codes[:, :, at] * scales) / row[:, at, np.newaxis]
-            rest[:, :, at:end] -= error[:, :, np.newaxis] * row[:, np.newaxis, at:end]
-            errors[:, :, at - start] = error
-        rest[:, :, end:] -= errors @ factor[:, start:end, end:]
-    made = np.empty_like(codes)
-    made[:, :, order] = codes
+            error = (rest[:, at] - codes[:, at] * scales) / row[:, at, np.newaxis]
+            rest[:, at:end] -= row[:, at:end, np.newaxis] * error[:, np.newaxis]
+            errors[:, at - start] = error
+        rest[:, end:] -= np.swapaxes(factor[:, start:end, end:], 1, 2) @ errors
+    made = np.empty_like(weight, np.float64)
+    made[:, :, order] = np.swapaxes(codes, 1, 2)
     return made
 
 
@@ -54,6 +54,19 @@ def _upper_factor(hessian: Array, damping: float) -> Array:
     diagonal = np.diagonal(hessian, axis1=1, axis2=2)
     least = np.maximum(damping * diagonal.mean(axis=1), 1e-12)
     damped = hessian + least[:, np.newaxis, np.newaxis] * np.eye(inputs)
-    lower = np.linalg.cholesky(np.linalg.inv(damped))
-    made: Array = np.swapaxes(lower, -1, -2)
+    lower = np.linalg.cholesky(damped[:, ::-1, ::-1])  # H = R R^T with R upper, H^-1 = R^-T R^-1
+    return _inverse_of_upper(lower[:, ::-1, ::-1])
+
+
+def _inverse_of_upper(matrix: Array) -> Array:
+    """The inverse of upper triangles, a sixth of the work of inverting any matrix."""
+    size = matrix.shape[-1]
+    if size <= _BLOCK:
+        made: Array = np.triu(np.linalg.inv(matrix))
+        return made
+    half = size // 2
+    first, last = (_inverse_of_upper(matrix[:, at, at]) for at in (slice(half), slice(half, None)))
+    made = np.zeros_like(matrix)
+    made[:, :half, :half], made[:, half:, half:] = first, last
+    made[:, :half, half:] = -(first @ matrix[:, :half, half:]) @ last
     return made

@@ -28,6 +28,7 @@ _LOWER = 0.93  # of the predicted error, for another trial to be worth its while
 _MOST_BARRED = 40
 _BARRED = 1e12
 _FINEST = 1.05  # ratio of two λ that are as good as equal
+_AS_FAST = 0.98  # of the gain outside the goal: less than timings can tell
 _WIDEST = 1e9  # ratio of the largest λ to the least
 
 Placement = frozenset[Unit]
@@ -84,6 +85,10 @@ class Field:
         """What a placement saves."""
         return saved_ns(self.units, chosen, self.sizes, self.scheme)
 
+    def differ(self, faster: Placement, slower: Placement) -> bool:
+        """Whether one placement saves so much more that it is worth looking between the two."""
+        return self.saved_ns(slower) < _AS_FAST * self.saved_ns(faster)
+
 
 Attempt = Callable[[Placement], Tried]
 
@@ -105,7 +110,7 @@ def search(
     tried: dict[Placement, Tried] = {}
     low, high = _prices(field, noise)
     outside, inside = field.fastest(), frozenset[Unit]()
-    while high / low > _FINEST and len(tried) < MOST_TRIALS:
+    while high / low > _FINEST and len(tried) < MOST_TRIALS and field.differ(outside, inside):
         middle = math.sqrt(low * high)
         chosen = field.fastest(noise, middle)
         if chosen == outside:
@@ -157,7 +162,7 @@ class _Descent:
         wanted = self._aim(self._error(current), trust)
         while len(found) < MOST_STEPS and len(barred) < _MOST_BARRED:
             step = self._step(current, inside, barred)
-            if step is None or self._field.saved_ns(step[1]) <= least:
+            if step is None or _AS_FAST * self._field.saved_ns(step[1]) <= least:
                 break
             barred.add(step[0])
             current = step[1]

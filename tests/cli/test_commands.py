@@ -142,6 +142,7 @@ def test_quantize_keeps_float_where_nothing_is_gained(
     assert done.code == 0
     nothing = "kept-float (no quantizing step found anything worth its while; 1 of 1 nodes: "
     assert nothing in done.out
+    assert "0 nodes are in integers" in done.out
 
 
 def test_quantize_writes_int8_anyway_where_asked(

@@ -33,10 +33,20 @@ BODIES: dict[
         (1, 8, 9),
         {"w": (8, 1, 3), "b": (8,)},
     ),
-    ("Conv", (*CONV, "depthwise")): (
+    ("Conv", (*CONV, "depthwise", "channels-of-16")): (
+        "y = Conv<group = 16>(x, w, b)",
+        (1, 16, 6, 6),
+        {"w": (16, 1, 3, 3), "b": (16,)},
+    ),
+    ("Conv", (*CONV, "depthwise", "channels-of-4")): (
         "y = Conv<group = 8>(x, w, b)",
         IMAGE,
         {"w": (8, 1, 3, 3), "b": (8,)},
+    ),
+    ("Conv", (*CONV, "depthwise")): (
+        "y = Conv<group = 6>(x, w, b)",
+        (1, 6, 6, 6),
+        {"w": (6, 1, 3, 3), "b": (6,)},
     ),
     ("Conv", (*CONV, "dense", "fewer-than-8-channels")): (
         "y = Conv(x, w)",
@@ -48,10 +58,15 @@ BODIES: dict[
         IMAGE,
         {"w": (4, 8, 3, 3), "b": (4,), "lo": (), "hi": ()},
     ),
-    ("Conv", (*CONV, "groups-at-least-64-channels")): (
+    ("Conv", (*CONV, "groups-of-16-channels")): (
         "c = Conv<group = 2>(x, w, b) y = Relu(c)",
-        (1, 128, 4, 4),
-        {"w": (4, 64, 1, 1), "b": (4,)},
+        (1, 32, 4, 4),
+        {"w": (32, 16, 1, 1), "b": (32,)},
+    ),
+    ("Conv", CONV): (
+        "c = Conv<group = 2>(x, w, b) y = Relu(c)",
+        IMAGE,
+        {"w": (8, 4, 3, 3), "b": (8,)},
     ),
     ("MatMul", ("const-weight", "weight-rank-2")): (
         "m = MatMul(x, w) y = Sigmoid(m)",

@@ -13,7 +13,7 @@ from onnxopt.graph import attribute, constant
 from onnxopt.runtime import open_session
 from onnxopt.signature import signature_of
 from onnxopt_passes._rows import count_positions, input_rows, mean_row, output_rows
-from onnxopt_passes.quantize._rounding import round_jointly
+from onnxopt_passes.quantize._rounding import _upper_factor, round_jointly
 from onnxopt_passes.quantize._shrinking import shrunk_mean
 
 CONVS = {
@@ -93,3 +93,14 @@ def test_a_mean_is_trusted_as_far_as_samples_agree() -> None:
     assert found[1] == 0.0
     assert 0 < found[2] < 2
     assert shrunk_mean(np.array([[5.0]])) == 5.0
+
+
+def test_the_factor_is_of_the_inverse() -> None:
+    inputs = np.random.default_rng(3).standard_normal((2, 300, 150))
+    moments = inputs.swapaxes(1, 2) @ inputs / 300
+    factor = _upper_factor(moments, 0.01)
+    damping = 0.01 * np.diagonal(moments, axis1=1, axis2=2).mean(1)
+    damped = moments + damping[:, np.newaxis, np.newaxis] * np.eye(150)
+    assert not np.tril(factor, -1).any()
+    found = factor.swapaxes(1, 2) @ factor @ damped
+    np.testing.assert_allclose(found, [np.eye(150)] * 2, atol=1e-9)

@@ -75,8 +75,8 @@ def chain() -> Field:
     return Field(heavy, dict.fromkeys("xapcqe", 1e5), scheme())
 
 
-def replace_gain(unit):  # type: ignore[no-untyped-def]
-    cost = unit.kernel.gain.model_copy(update={"element": 3.0, "mac": 0.0})
+def replace_gain(unit, element=3.0):  # type: ignore[no-untyped-def]
+    cost = unit.kernel.gain.model_copy(update={"element": element, "mac": 0.0})
     return replace(unit, kernel=unit.kernel.model_copy(update={"gain": cost}))
 
 
@@ -105,6 +105,16 @@ def test_the_fastest_placement_inside_is_found(limit: float, wanted: set[str]) -
     fit = [one for one in trial(field, noise, limit) if one.fits]
     best = max(fit, key=lambda one: one.saved_ns, default=None)
     assert (names(best.chosen) if best else set()) == wanted
+
+
+def test_a_placement_that_is_as_fast_ends_the_search() -> None:
+    _, units = units_of(WIDE)
+    convs = [unit for unit in units if unit.node.op_type == "Conv"]
+    heavy = [replace_gain(unit, gain) for unit, gain in zip(convs, (100, 1, 1), strict=True)]
+    field = Field(heavy, dict.fromkeys("xapcqe", 1e5), scheme())
+    tried = trial(field, Noise(weights={"a": 1e-6, "c": 1e-3, "e": 1.0}), 0.05)
+    assert [names(one.chosen) for one in tried] == [{"a"}]  # with c it would fit as well
+    assert tried[0].fits
 
 
 def test_what_saves_most_goes_last() -> None:
