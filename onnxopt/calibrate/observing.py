@@ -13,6 +13,7 @@ from onnxopt.calibrate.histogram import NO_VALUES, HistogramBuilder
 from onnxopt.calibrate.statistics import TensorStatistics
 
 Values = npt.NDArray[np.floating]
+_CHUNK = 1 << 17
 
 
 class TensorObserver:
@@ -82,7 +83,12 @@ class TensorObserver:
 
 
 def _extrema(values: Values) -> tuple[float, float]:
-    return (float(values.min()), float(values.max())) if values.size else (math.inf, -math.inf)
+    """Both ends, in parts that the cache still holds for the second look."""
+    if not values.size:
+        return math.inf, -math.inf
+    parts = [values[at : at + _CHUNK] for at in range(0, values.size, _CHUNK)]
+    ends = [(part.min(), part.max()) for part in parts]
+    return float(np.min([low for low, _ in ends])), float(np.max([high for _, high in ends]))
 
 
 def _without_halves(values: Values) -> Values:

@@ -30,9 +30,14 @@ def agreement(
 
 
 def is_better(after: Agreement, before: Agreement) -> bool:
-    """Whether a student imitates better: the error is smaller, or more rows have one arg-max."""
+    """Whether a student imitates better: more rows have one arg-max, or the error is smaller and
+    about as many have.
+    """
     if not math.isfinite(after.error):
         return False
-    if after.error < before.error or not math.isfinite(before.error):
+    if after.same is None or before.same is None:
+        return after.error < before.error or not math.isfinite(before.error)
+    if after.same > before.same:
         return True
-    return after.same is not None and before.same is not None and after.same > before.same
+    chance = math.sqrt(before.same * (1 - before.same) / max(before.samples, 1))
+    return after.error < before.error and after.same >= before.same - chance

@@ -12,7 +12,7 @@ from typing import Any
 
 from onnxopt.store.atomic import AtomicFile
 
-FORMAT = 1
+FORMAT = 2
 
 
 def path_for(cache: Path, *parts: object) -> Path:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Forward = Callable[[Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
 """Tensors by name out of inputs, and which ones."""
 
+_A_LITTLE = 0.05
 _CLIP = 1.0
 _SCALE_RATE = 1.0  # of the rate and the scale itself
 _LEAST_SCALE = 0.25  # of what a scale was at the beginning
@@ -88,19 +89,25 @@ class Learner:
     def error(self, parts: Sequence[Micro]) -> float:
         """The outputs' loss at temperature 1, mean over samples.
 
+        Where outputs choose among classes, times the share of answers that differ and a little: a
+        student that answers nothing may have a smaller loss than one that is right too loudly.
+
         Raises:
             OutOfMemory: A part was too large.
         """
         import torch
 
-        total, count = 0.0, 0
+        total, count, differ, answers = 0.0, 0, 0, 0
         names = [one.student for one in self._losses.objectives]
         with _memory(), torch.no_grad():
             for part in parts:
                 found = self._forward(part.feeds, names)
                 total += float(self._losses.outputs(found, part.targets, 1.0)) * part.samples
                 count += part.samples
-        return total / max(count, 1)
+                wrong, asked = self._losses.differing(found, part.targets)
+                differ, answers = differ + wrong, answers + asked
+        loss = total / max(count, 1)
+        return loss * (_A_LITTLE + differ / answers) if answers else loss
 
     def weigh(self, parts: Sequence[Micro]) -> None:
         """Balance the hints so that they count as much as the outputs do now."""

@@ -95,6 +95,16 @@ class Losses:
         ]
         return sum(parts[1:], parts[0]) / len(parts)
 
+    def differing(self, found: Tensors, told: Tensors) -> tuple[int, int]:
+        """How many answers of outputs that choose among classes differ, and of how many."""
+        differ = count = 0
+        for one in self.objectives:
+            if one.kind in ("classes", "scores"):
+                theirs = told[one.teacher].argmax(one.axis)
+                differ += int((found[one.student].argmax(one.axis) != theirs).sum())
+                count += theirs.numel()
+        return differ, count
+
     def hard(self, found: Tensors, labels: Sequence[Any] | None) -> Tensor | None:
         """Cross entropy with the labels; None where they are no classes of the first output."""
         import torch

@@ -25,8 +25,9 @@ class Plan:
             allow at the speed measured first.
         minutes: Most time; 0 for no limit where there are ``steps``, else for 5 minutes.
         stop: Leave the schedule after this many updates; 0 for never.
-        rate: Highest learning rate; 0 for one that suits the student's error: 0.002 from 0.5 on,
-            less in proportion below, 0.0001 at least.
+        rate: Highest learning rate; 0 for one that suits the student's error (0.002 from 0.5 on,
+            less in proportion below, 0.0001 at least), a quarter or a sixteenth of it, whichever
+            does best in a few updates.
         warmup: Share of the steps in which the rate rises.
         decay: Weight decay, of matrices and kernels alone (AdamW, Loshchilov and Hutter, 2019).
         batch: Samples an update.

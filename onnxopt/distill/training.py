@@ -34,6 +34,12 @@ _TIMED = 4
 _WRITE_SECONDS = 60.0  # between checkpoints
 _LATE = 1.1  # of the time limit: then a run stops wherever its schedule is
 _BETTER = 1 - 1e-4
+_TRIED_RATES = (1.0, 0.25, 0.0625)  # of the rate that suits the error
+_TRIED_UPDATES = 12
+_LEAST_TRIED = 2
+_TRIED_SHARE = 8  # one update in so many may be a trial
+_LEAST_TOTAL = 20
+_AS_GOOD = 1.1
 
 
 def distill(student: ir.Model, material: Material, plan: Plan) -> Outcome:
@@ -61,8 +67,9 @@ def distill(student: ir.Model, material: Material, plan: Plan) -> Outcome:
         stack.enter_context(_threads(material.threads))
         desk = prepare(student, material, parts, plan, stack)
         before = agreement(material.teacher, student, parts.held_out, material.threads)
-        plan = plan if plan.rate else replace(plan, rate=suitable_rate(before.error))
-        run = _Run(desk, material, plan, _file(student, material, parts, plan), start)
+        asked, plan = plan, plan if plan.rate else replace(plan, rate=suitable_rate(before.error))
+        run = _Run(desk, material, plan, _file(student, material, parts, asked), start)
+        run.may_try_rates = not asked.rate
         end = run.train()
         trial = student.clone()
         names = run.write_back(trial)
@@ -88,7 +95,13 @@ class _Progress:
 
 
 class _Run:
-    """One run, from the first update or from a checkpoint to its end."""
+    """One run, from the first update or from a checkpoint to its end.
+
+    Attributes:
+        may_try_rates: Whether the rate may be less than the plan's, where that does better.
+    """
+
+    may_try_rates = False
 
     def __init__(
         self, desk: Desk, material: Material, plan: Plan, path: Path | None, start: float
@@ -125,6 +138,8 @@ class _Run:
             self._desk.learner.weigh(self._desk.questions(self.at.micro))
             self.at.history.append((0, self.at.best_error))
             self.at.total = self._plan.steps or self._measured_total()
+            if self.may_try_rates:
+                self._try_rates()
         schedule = make_schedule(self._plan, self.at.total)
         try:
             return self._loop(schedule)
@@ -249,6 +264,37 @@ class _Run:
         left = self._plan.seconds - self.elapsed
         return affordable_steps(speed, left, self._count, self.batch)
 
+    def _try_rates(self) -> None:
+        """Take the highest rate that does about as well as any in a few updates."""
+        updates = min(_TRIED_UPDATES, self.at.total // (_TRIED_SHARE * len(_TRIED_RATES)))
+        if updates < _LEAST_TRIED:
+            return
+        first, highest = self._desk.learner.state(), self._plan.rate
+        found: dict[float, float] = {}
+        for share in _TRIED_RATES:
+            rate = float(f"{highest * share:.1e}")
+            self._take(updates, Schedule(self.at.total, rate, 0.0, self._plan.hint_weight))
+            error = self._examine()
+            found[rate] = error if math.isfinite(error) else math.inf
+            self._desk.learner.load(first, None)
+        least = min(found.values())
+        rate = next(rate for rate, error in found.items() if error <= _AS_GOOD * least)
+        self._plan = replace(self._plan, rate=rate)
+        if not self._plan.steps:
+            self.at.total = max(_LEAST_TOTAL, self.at.total - updates * len(_TRIED_RATES))
+
+    def _take(self, updates: int, schedule: Schedule) -> None:
+        """So many updates with the first batches, at the rate of the schedule's beginning."""
+        done = 0
+        while done < updates:
+            with closing(self._stream(0)) as stream:
+                for parts in stream:
+                    if self._update(parts, schedule) is None:
+                        break
+                    done += 1
+                    if done == updates:
+                        break
+
     def _remember(self) -> None:
         """Keep a state to go on from, where there is a place for it."""
         if self._path is None:
@@ -263,6 +309,7 @@ class _Run:
             "best_step": at.best_step,
             "best_error": at.best_error,
             "micro": at.micro,
+            "rate": self._plan.rate,
             "balance": learner.balance,
             "seconds": self.elapsed,
             "history": list(at.history),
@@ -283,6 +330,7 @@ class _Run:
         self._desk.learner.load(found["weights"], found["optimizer"])
         self._desk.learner.balance = float(found["balance"])
         self._best = found["best"]
+        self._plan = replace(self._plan, rate=float(found["rate"]))
         history = [(int(step), float(error)) for step, error in found["history"]]
         self.at = _Progress(
             **{k: found[k] for k in ("step", "total", "best_step", "best_error", "micro")},

@@ -42,8 +42,9 @@ class Distill(Plan, Pass):
         minutes: Most time; by default 5 where no steps are given. What was done in the time is
             spelled out for a replay.
         stop: Leave the schedule after this many updates; 0 for never.
-        rate: Highest learning rate; 0 for one that suits the student's error: 0.002 from 0.5 on,
-            less in proportion below, 0.0001 at least.
+        rate: Highest learning rate; 0 for one that suits the student's error (0.002 from 0.5 on,
+            less in proportion below, 0.0001 at least), a quarter or a sixteenth of it, whichever
+            does best in a few updates.
         warmup: Share of the updates in which the rate rises.
         decay: Weight decay of matrices and kernels.
         batch: Samples an update.

@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("torch")
 
 from onnxopt import store
+from onnxopt.distill.agreement import is_better
 from onnxopt.distill.learner import Learner, OutOfMemory
-from onnxopt.distill.outcome import Outcome
+from onnxopt.distill.outcome import Agreement, Outcome
 from onnxopt.distill.plan import Material, Plan
 from onnxopt.distill.training import distill
 from onnxopt.errors import LimitError, ModelError, OnnxoptError
@@ -218,3 +219,47 @@ def test_unsupported_operators_are_all_named() -> None:
         distill(store.from_text(text), Material(teacher, data), PLAN)
     assert "First" in str(caught.value)
     assert "Second" in str(caught.value)
+
+
+def test_a_rate_that_ruins_the_student_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxopt.distill.training.suitable_rate", lambda error: 0.5)
+    tried, given = (classroom.with_zeros(classroom.teacher(), 0.7) for _ in range(2))
+    outcome = learn(tried, Plan(steps=200, batch=16, patience=0))
+    assert outcome.rate < 0.5
+    assert outcome.kept
+    assert outcome.after.error < outcome.before.error
+    again = learn(given, Plan(steps=200, batch=16, patience=0, rate=outcome.rate))
+    assert again.history == outcome.history
+    assert store.serialize(given) == store.serialize(tried)
+
+
+def test_a_run_whose_rate_was_tried_goes_on_with_it(tmp_path: Path) -> None:
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done == 30 and what.startswith("distill"):
+            raise KeyboardInterrupt
+
+    plan = Plan(steps=60, batch=16, patience=0)
+    whole, parted = (classroom.with_zeros(classroom.teacher(), 0.7) for _ in range(2))
+    rate = learn(whole, plan).rate
+    with pytest.raises(KeyboardInterrupt):
+        learn(parted, plan, cache=tmp_path, progress=interrupt)
+    assert learn(parted, plan, cache=tmp_path).rate == rate
+    assert store.serialize(parted) == store.serialize(whole)
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ((0.9, 0.60), True),
+        ((0.9, 0.57), True),
+        ((0.9, 0.12), False),
+        ((1.5, 0.61), True),
+        ((1.5, 0.60), False),
+        ((float("inf"), 1.0), False),
+    ],
+)
+def test_a_smaller_error_is_no_excuse_for_other_answers(
+    after: tuple[float, float], kept: bool
+) -> None:
+    before = Agreement(1.4, 0.60, 100)
+    assert is_better(Agreement(*after, 100), before) is kept
