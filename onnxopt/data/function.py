@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from onnxopt.data.check import check_feeds
 from onnxopt.data.dataset import Sample, digest, sample_digest
 from onnxopt.data.picking import pick
@@ -79,7 +81,10 @@ class FunctionSource:
             raise DataError(
                 f"{where} is a {type(value).__name__}", "a dict of feeds, or (feeds, label)"
             )
-        return Sample(check_feeds(feeds, self.signature, where), label, item)
+        checked = check_feeds(feeds, self.signature, where)
+        # copies: samples are kept, and run at once, while the function may fill its arrays anew
+        owned = {n: v.copy() if isinstance(v, np.ndarray) else v for n, v in checked.items()}
+        return Sample(owned, label, item)
 
 
 def open_function(spec: str, signature: Signature, limit: int | None = None) -> FunctionSource:

@@ -33,6 +33,12 @@ def wrong():
     yield {"x": np.zeros((1, 2), np.float32)}
     yield {"x": np.zeros((1, 3), np.float32)}
 
+def one_buffer():
+    x = np.zeros((1, 2), np.float32)
+    for i in range(3):
+        x[:] = i
+        yield {"x": x}
+
 def odd():
     yield 5
 
@@ -68,6 +74,11 @@ def test_feeds_pairs_and_samples(module: str, signature: Signature) -> None:
     assert [s.label for s in open_dataset(f"{module}:pairs", signature)] == ["a", "b"]
     items = open_dataset(f"{module}:samples", signature).items
     assert list(items) == ["recording0", "recording0", "recording1", "recording1"]
+
+
+def test_samples_outlive_a_buffer_that_is_filled_anew(module: str, signature: Signature) -> None:
+    kept = list(open_dataset(f"{module}:one_buffer", signature))
+    assert [float(sample.feeds["x"][0, 0]) for sample in kept] == [0.0, 1.0, 2.0]
 
 
 def test_take_limit_and_fingerprint(module: str, signature: Signature) -> None:
