@@ -221,7 +221,7 @@ def _apply(product: Product, found: _Solution, editor: Editor) -> Note:
 
 
 def _note(name: str, what: str, before: float, after: float) -> Note:
-    reason = f"{what}{before:.3g}, now {after:.3g}"
+    reason = f"{what}{before:.3g}, now {after:.3g} on the samples kept for choices"
     return Note("applied", name, reason, {"error_before": before, "error_after": after})
 
 
