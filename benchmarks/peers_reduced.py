@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ OURS_OPENVINO = Maker(
     needs_samples=True,
     ours=True,
 )
+EXACT_OPENVINO = replace(OURS_OPENVINO, name="ours, exact for OpenVINO", task="openvino_exact")
 MAKERS = (
     Maker("ORT static, defaults", "onnxruntime", "quantize_onnxruntime", "defaults", "", True),
     Maker("ORT static, U8S8", "onnxruntime", "quantize_onnxruntime", "best", "", True),
@@ -80,7 +82,7 @@ def contestants_of(subject: Subject, options: Options, found: dict[str, Any]) ->
     for maker in NNCF:
         add(maker, (maker.name, _F32, "openvino"), (f"{maker.name}, rest bf16", _BF16, "openvino"))
     add(
-        EXACT,
+        EXACT_OPENVINO if OPENVINO_TARGET in target_names() else EXACT,
         ("ours, exact, OpenVINO fp32", _F32, "openvino-provider"),
         ("ours, exact, OpenVINO bf16", _BF16, "openvino-provider"),
     )
