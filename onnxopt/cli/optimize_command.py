@@ -81,7 +81,7 @@ def command(
             model, destination, recipe=recipe, data=data, options=options, observer=watch
         )
     accounts = api.explain_steps(result.steps) if explain else []
-    for line in describe_accounts(accounts, settings.console.width) if explain else ():
+    for line in describe_accounts(accounts, settings.console.width):
         settings.say(line)
     _print(settings, result)
     if settings.json:  # tens of thousands of notes are work

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from onnxopt.distill.plan import Plan
 
 EVALUATIONS = 20
-_LEAST_STEPS = 20
+LEAST_STEPS = 20
+"""Updates of the shortest run."""
+
 _HINTS_UNTIL = 0.5
 _LARGE_RATE = 2e-3
 _LARGE_ERROR = 0.5  # relative L2
@@ -88,5 +90,5 @@ def affordable_steps(speed: Speed, seconds: float, lessons: int, batch: int) -> 
     both = speed.update + speed.lesson * batch
     first = lessons / batch  # updates of the first epoch, which also make their lessons
     if left <= first * both:
-        return max(_LEAST_STEPS, int(left / both))
-    return max(_LEAST_STEPS, int(first + (left - first * both) / speed.update))
+        return max(LEAST_STEPS, int(left / both))
+    return max(LEAST_STEPS, int(first + (left - first * both) / speed.update))

@@ -21,6 +21,7 @@ from onnxopt.distill.outcome import Agreement, End, Outcome
 from onnxopt.distill.plan import Material, Plan
 from onnxopt.distill.preparing import Desk, Parts, parts_of, prepare
 from onnxopt.distill.schedule import (
+    LEAST_STEPS,
     Schedule,
     Speed,
     affordable_steps,
@@ -38,7 +39,6 @@ _TRIED_RATES = (1.0, 0.25, 0.0625)  # of the rate that suits the error
 _TRIED_UPDATES = 12
 _LEAST_TRIED = 2
 _TRIED_SHARE = 8  # one update in so many may be a trial
-_LEAST_TOTAL = 20
 _AS_GOOD = 1.1
 
 
@@ -247,14 +247,7 @@ class _Run:
         """As many updates as the time allows; the weights are as before."""
         desk, first = self._desk, self._desk.learner.state()
         schedule = make_schedule(self._plan, 1000)
-        taken: list[float] = []
-        while len(taken) < _TIMED:
-            with closing(self._stream(0)) as stream:
-                for parts in stream:
-                    start = time.perf_counter()
-                    if self._update(parts, schedule) is None or len(taken) == _TIMED:
-                        break
-                    taken.append(time.perf_counter() - start)
+        taken = self._take(_TIMED, schedule)
         start = time.perf_counter()
         self._examine()
         evaluation = time.perf_counter() - start
@@ -281,19 +274,21 @@ class _Run:
         rate = next(rate for rate, error in found.items() if error <= _AS_GOOD * least)
         self._plan = replace(self._plan, rate=rate)
         if not self._plan.steps:
-            self.at.total = max(_LEAST_TOTAL, self.at.total - updates * len(_TRIED_RATES))
+            self.at.total = max(LEAST_STEPS, self.at.total - updates * len(_TRIED_RATES))
 
-    def _take(self, updates: int, schedule: Schedule) -> None:
-        """So many updates with the first batches, at the rate of the schedule's beginning."""
-        done = 0
-        while done < updates:
+    def _take(self, updates: int, schedule: Schedule) -> list[float]:
+        """Updates with the first batches, at the schedule's first rate; the seconds of each."""
+        taken: list[float] = []
+        while len(taken) < updates:
             with closing(self._stream(0)) as stream:
                 for parts in stream:
+                    start = time.perf_counter()
                     if self._update(parts, schedule) is None:
+                        break  # the same batches again, in smaller parts
+                    taken.append(time.perf_counter() - start)
+                    if len(taken) == updates:
                         break
-                    done += 1
-                    if done == updates:
-                        break
+        return taken
 
     def _remember(self) -> None:
         """Keep a state to go on from, where there is a place for it."""

@@ -31,6 +31,9 @@ from onnxopt.graph import (
 from onnxopt_passes.fuse._affine import FLOATS, OVERRIDABLE, Affine, Vector, read_elementwise
 from onnxopt_passes.fuse._shape import Layout, Layouts
 
+GEMM_TYPES = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
+"""What a MatMul of matrices must hold to become a Gemm."""
+
 _WEIGHT_RANK = 2
 _PRODUCT = "/product"
 

@@ -9,11 +9,11 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, constant_tensor, is_op, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.fuse._linear import GEMM_TYPES
 from onnxopt_passes.fuse._shape import Layouts
 
 _FIRST_OPSET = 7
 """Before it, Gemm broadcasts by an attribute."""
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _why_not(node: ir.Node, bias: ir.Value) -> str | None:
     tensor = constant_tensor(bias)
     if tensor is None:
         return f"{bias.name} is not constant"
-    if tensor.dtype not in _FLOATS:
+    if tensor.dtype not in GEMM_TYPES:
         return f"Gemm is not for {tensor.dtype}"
     if len(tensor.shape) > 2 or any(size != 1 for size in list(tensor.shape)[:-1]):
         return f"{bias.name} varies from row to row"

@@ -17,10 +17,10 @@ from onnxopt.graph import (
     only_consumer,
 )
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.fuse._linear import GEMM_TYPES
 
 _FIRST_OPSET = 11
 """Before it, Gemm must have a third operand."""
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 _SWITCHES = ("transA", "transB")
 
 
@@ -71,7 +71,7 @@ def _is_product(node: ir.Node, matrix: ir.Value) -> bool:
     makers = [value.producer() for value in related if value is not None]
     related += [maker.inputs[0] for maker in makers if is_op(maker, "Transpose") and maker]
     types = {value.dtype for value in related if value is not None} - {None}
-    return bool(types) and types <= set(_FLOATS)
+    return bool(types) and types <= set(GEMM_TYPES)
 
 
 def _is_matrix(value: ir.Value | None) -> bool:
