@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
@@ -24,12 +25,18 @@ def find(word: str) -> type[Pass] | None:
     file = word.replace("-", "_")
     if not file.isidentifier() or file.startswith("_"):
         return None
-    for family in pkgutil.iter_modules(__path__, prefix=f"{__name__}."):
-        if family.ispkg and importlib.util.find_spec(f"{family.name}.{file}") is not None:
-            module = importlib.import_module(f"{family.name}.{file}")
+    for family in _families():
+        if importlib.util.find_spec(f"{family}.{file}") is not None:
+            module = importlib.import_module(f"{family}.{file}")
             found = (one for one in _passes_of(module) if one.pass_name() == word)
             return next(found, None)
     return None
+
+
+@functools.cache
+def _families() -> tuple[str, ...]:
+    found = pkgutil.iter_modules(__path__, prefix=f"{__name__}.")
+    return tuple(family.name for family in found if family.ispkg)
 
 
 def _passes_of(module: ModuleType) -> Iterator[type[Pass]]:

@@ -100,7 +100,7 @@ class Gates:
     def at(self, node: ir.Node) -> Activation | Note | None:
         """The activation whose gate a node computes, or why it cannot be replaced."""
         gates = self._gates.get(node.op_type, ()) if node.domain == "" else ()
-        for source, argument in arguments(node) if gates else ():
+        for source, argument in arguments(node, lambda x: _starts(gates, x)) if gates else ():
             if not self._fits(source, argument):
                 continue
             for gate in gates:
@@ -206,10 +206,12 @@ def import_domain(model: ir.Model, value: ir.Value, domain: str, version: int = 
         function.opset_imports.setdefault(domain, version)
 
 
-def arguments(node: ir.Node) -> Iterator[tuple[ir.Value, Polynomial]]:
-    """Each value that the input of a node may be a polynomial of, with the polynomial."""
+def arguments(
+    node: ir.Node, wanted: Callable[[ir.Value], bool] = lambda source: True
+) -> Iterator[tuple[ir.Value, Polynomial]]:
+    """Each wanted value that a node's input may be a polynomial of, with the polynomial."""
     argument = node.inputs[0] if node.inputs else None
-    for source in _sources(argument):
+    for source in filter(wanted, _sources(argument)):
         found = None if argument is None else expand(argument, {source})
         if found is not None:
             yield source, found
@@ -239,12 +241,20 @@ def _slope(gate: Gate, source: ir.Value, argument: Polynomial, node: ir.Node) ->
     return factor if gate.any_slope else None
 
 
+def _starts(gates: tuple[Gate, ...], source: ir.Value) -> bool:
+    return any(_start(gate, source) is not None for gate in gates)
+
+
 def _start(gate: Gate, source: ir.Value) -> ir.Value | None:
-    """The ``x`` of a gate: the source of its argument, or what the inner op reads."""
-    if not gate.inner:
-        return source
-    node = source.producer()
-    return node.inputs[0] if node is not None and is_op(node, gate.inner) else None
+    """The ``x`` of a gate: the source of its argument, or what the inner op reads.
+
+    The gate and the product both read it.
+    """
+    start: ir.Value | None = source
+    if gate.inner:
+        node = source.producer()
+        start = node.inputs[0] if node is not None and is_op(node, gate.inner) else None
+    return start if start is not None and len(start.uses()) > 1 else None
 
 
 def _between(start: ir.Value | None, source: ir.Value) -> frozenset[ir.Node]:

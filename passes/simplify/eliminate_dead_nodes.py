@@ -33,6 +33,8 @@ class EliminateDeadNodes(Pass):
         for node, version in edit.nodes_with_opset(model):
             yield from _trim_outputs(node, version)
         functions = dict(model.functions)
+        if not functions:
+            return
         RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
         for identifier, function in functions.items():
             if identifier not in model.functions:
