@@ -48,6 +48,15 @@ def few_samples(model: ir.Model, context: Context, most: int) -> list[Sample]:
     return list(data.take(range(count)))
 
 
+def reads(node: ir.Node) -> list[ir.Value]:
+    """What a node reads, by itself and inside its subgraphs."""
+    found = dict.fromkeys(value for value in node.inputs if value is not None)
+    for graph in subgraphs(node):
+        for inner in ir.traversal.RecursiveGraphIterator(graph):
+            found.update((v, None) for v in inner.inputs if v is not None and v.graph is node.graph)
+    return list(found)
+
+
 class Walk:
     """A model that is run up to one tensor after the other.
 
@@ -131,7 +140,7 @@ class Walk:
         copies = []
         own = {out for node in nodes for out in node.outputs}
         for node in nodes:
-            for value in _reads(node):
+            for value in reads(node):
                 if value in made or value in own:
                     continue
                 copy = self._outer(value)
@@ -177,7 +186,7 @@ class Walk:
         A node that was not there at first has come with a new constant for the node that reads it.
         """
         found = {node: float(self._places[node]) for node in stretch if node not in self._free}
-        pending = [(v, place) for node, place in found.items() for v in _reads(node)]
+        pending = [(v, place) for node, place in found.items() for v in reads(node)]
         pending += [(value, float(len(self._nodes))) for value in wanted]
         while pending:
             value, before = pending.pop()
@@ -186,7 +195,7 @@ class Walk:
                 continue
             if producer in self._free or producer not in self._places:
                 found[producer] = self._places.get(producer, before - 0.5)
-                pending += [(v, found[producer]) for v in _reads(producer)]
+                pending += [(v, found[producer]) for v in reads(producer)]
         return sorted(found, key=found.__getitem__)
 
     def _crossing(self, stretch: Sequence[ir.Node], end: int) -> list[str]:
@@ -204,7 +213,7 @@ class Walk:
         fixed: set[ir.Node | None] = set()
         free: set[ir.Node] = set()
         for node in self._nodes:
-            known = all(v.producer() in fixed or is_constant(v) for v in _reads(node))
+            known = all(v.producer() in fixed or is_constant(v) for v in reads(node))
             if known and not is_op(node, *_RANDOM, *_RANDOM_SOURCES):
                 fixed.add(node)
                 free.add(node)
@@ -218,7 +227,7 @@ class Walk:
         for at in range(len(self._nodes) - 1, -1, -1):
             node = self._nodes[at]
             ends = [last.get(out, -1) for out in node.outputs] if node in self._free else [at]
-            for value in _reads(node):
+            for value in reads(node):
                 last[value] = max(last.get(value, -1), *ends, at)
         return {value.name or "": at for value, at in last.items()}
 
@@ -228,17 +237,8 @@ class Walk:
         if producer is None:
             return -1
         if producer in self._free:
-            return max((self._made_at(v) for v in _reads(producer)), default=-1)
+            return max((self._made_at(v) for v in reads(producer)), default=-1)
         return self._places[producer]
-
-
-def _reads(node: ir.Node) -> list[ir.Value]:
-    """What a node reads, by itself and inside its subgraphs."""
-    found = dict.fromkeys(value for value in node.inputs if value is not None)
-    for graph in subgraphs(node):
-        for inner in ir.traversal.RecursiveGraphIterator(graph):
-            found.update((v, None) for v in inner.inputs if v is not None and v.graph is node.graph)
-    return list(found)
 
 
 def _copy(node: ir.Node, made: dict[ir.Value, ir.Value]) -> ir.Node:

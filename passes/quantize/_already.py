@@ -24,7 +24,7 @@ _DYNAMIC = frozenset(
 
 def quantized_formats(model: ir.Model) -> dict[Format, int]:
     """The formats of integer arithmetic in a model with how many nodes have each, most first."""
-    found = Counter(kind for node in all_nodes(model) if (kind := _format(node)) is not None)
+    found = Counter(kind for node in all_nodes(model) if (kind := format_of(node)) is not None)
     return dict(found.most_common())
 
 
@@ -37,7 +37,8 @@ def already_quantized(model: ir.Model) -> Iterator[Note]:
         yield Note.refused(model.graph.name or "model", reason)
 
 
-def _format(node: ir.Node) -> Format | None:
+def format_of(node: ir.Node) -> Format | None:
+    """The format that a node is part of; None for one that computes in floats."""
     if node.op_type in _WEIGHTS:
         return "weight-only"
     if node.op_type in _DYNAMIC:

@@ -14,10 +14,12 @@ from onnxopt.errors import DataError, ModelError
 from onnxopt.transform import Context, Note
 from onnxopt_passes._rows import count_positions, input_rows, mean_row, output_rows
 from onnxopt_passes._trial import session_config
-from onnxopt_passes._walk import Walk, few_samples
+from onnxopt_passes._walk import Walk, few_samples, reads
+from onnxopt_passes.quantize._already import format_of
 from onnxopt_passes.quantize._layers import Layer, find_layers
 
 Array = npt.NDArray[Any]
+_PER_INPUT, _FEWEST = 16, 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +58,24 @@ class Amount:
 
     Attributes:
         samples: The most samples.
-        positions: The most single positions of each layer, over all samples.
+        positions: The most single positions of each layer, over all samples. A layer with few
+            inputs to an output, a depthwise one most of all, needs no more than 16 for each.
     """
 
     samples: int
     positions: int = 1
 
+    def rows(self, layer: Layer, samples: int) -> int:
+        """Positions of a layer to look at in each of so many samples."""
+        inputs = layer.weight[:1].size
+        enough = max(_PER_INPUT * inputs, _FEWEST)
+        return max(min(self.positions, enough) // samples, 1)
+
 
 def walk_layers(model: ir.Model, context: Context, amount: Amount) -> Iterator[Evidence | Note]:
     """Each layer of a quantized model, in graph order, after those before it were changed.
+
+    Float layers that nothing in codes comes before compute what they should, and are left out.
 
     Args:
         model: The quantized model; the caller may change a layer that was given out.
@@ -84,13 +95,14 @@ def walk_layers(model: ir.Model, context: Context, amount: Amount) -> Iterator[E
     layers = _in_order([one for one in found if isinstance(one, Layer)], teacher)
     if not any(layer.in_codes for layer in layers):
         return
+    layers = _affected(layers, model)
     samples, config = few_samples(teacher, context, amount.samples), session_config(context)
     walks = Walk(model, samples, config), Walk(teacher, samples, config)
     for number, layer in enumerate(layers):
         context.progress("walk through the layers", number, len(layers))
         generator = np.random.default_rng([context.seed, number])
         try:
-            evidence = _evidence(layer, walks, max(amount.positions // len(samples), 1), generator)
+            evidence = _evidence(layer, walks, amount.rows(layer, len(samples)), generator)
         except ModelError as error:
             yield Note.refused(layer.node, f"from here on nothing can be compared: {error.found}")
             return
@@ -100,6 +112,15 @@ def walk_layers(model: ir.Model, context: Context, amount: Amount) -> Iterator[E
 def _in_order(layers: Sequence[Layer], teacher: ir.Model) -> list[Layer]:
     places = {node: at for at, node in enumerate(teacher.graph)}
     return sorted(layers, key=lambda layer: places[layer.twin])
+
+
+def _affected(layers: Sequence[Layer], model: ir.Model) -> list[Layer]:
+    """The layers in codes and those that read what codes have gone into."""
+    noisy: set[ir.Value] = set()
+    for node in model.graph:
+        if format_of(node) is not None or not noisy.isdisjoint(reads(node)):
+            noisy.update(node.outputs)
+    return [layer for layer in layers if layer.in_codes or layer.source in noisy]
 
 
 def _evidence(

@@ -19,6 +19,7 @@ from onnxopt.signature import signature_of
 from onnxopt.targets import load_target
 from onnxopt.transform import Context
 from onnxopt_models.digits import CALIBRATION, MODEL, TEST
+from onnxopt_passes.quantize._evidence import Amount, Evidence, walk_layers
 from onnxopt_passes.quantize.correct_bias import CorrectBias
 
 STATIC = "quantize-static{placement=all}"
@@ -240,3 +241,39 @@ def test_a_new_bias_is_of_the_targets_kind(uneven: ir.Model, target: str, in_cod
     bias = node.inputs[2]
     assert bias is not None
     assert (bias.producer() is not None) == in_codes
+
+
+def test_float_layers_ahead_of_all_codes_are_left_out(make: Callable[..., ir.Model]) -> None:
+    model = make(
+        "(float[4,8] x) => (float[4,4] y) { a = MatMul(x, u) r = Relu(a) b = MatMul(r, v)"
+        " s = Relu(b) y = MatMul(s, w) }",
+        u=(8, 8),
+        v=(8, 8),
+        w=(8, 4),
+    )
+    data = data_of(model)
+    quantized = run(model, "quantize-static{placement=all, only=[b]}", data)
+    context = Context(target=load_target("x64-vnni"), calibration=data, teacher=model)
+    found = [one for one in walk_layers(quantized, context, Amount(4)) if isinstance(one, Evidence)]
+    assert [(one.layer.twin.outputs[0].name, one.layer.in_codes) for one in found] == [
+        ("b", True),
+        ("y", False),
+    ]
+
+
+def test_a_layer_of_few_inputs_is_looked_at_in_fewer_positions(
+    make: Callable[..., ir.Model],
+) -> None:
+    model = make(
+        "(float[1,64,32,32] x) => (float[1,64,32,32] y)"
+        " { a = Conv<group=64, pads=[1,1,1,1]>(x, u) y = Conv(a, v) }",
+        u=(64, 1, 3, 3),
+        v=(64, 64, 1, 1),
+    )
+    data = data_of(model, 4)
+    quantized = run(model, STATIC, data)
+    context = Context(target=load_target("x64-vnni"), calibration=data, teacher=model)
+    amount = Amount(4, 2000)
+    found = [one for one in walk_layers(quantized, context, amount) if isinstance(one, Evidence)]
+    assert [one.inputs.shape for one in found] == [(64, 1024, 9), (1, 1024, 64)]
+    assert Amount(4, 900).rows(found[1].layer, 4) == 225
