@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.comparing import compare_outputs, random_outputs
-from onnxopt.comparing.running import sample_error
+from onnxopt.comparing import random_outputs
+from onnxopt.comparing.fidelity import Fidelity, usual_sizes
 from onnxopt.data import Sample, SourceDataset, run_sequences, unrolled_source
 from onnxopt.data.picking import pick
 from onnxopt.data.sequences import UnrolledSource
@@ -124,7 +124,7 @@ class Trial:
     def __init__(self, reference: ir.Model, context: Context) -> None:
         self._goal = context.goal or DEFAULT_GOAL
         self._config = session_on_target(context)
-        self._excused = random_outputs(reference)
+        self._fidelity = Fidelity(reference, random_outputs(reference))
         self._sequences = _sequences(context)
         self._kept: list[tuple[Sample, dict[str, Any]]] = []
         with open_session(reference, session_config(context)) as session:
@@ -137,16 +137,19 @@ class Trial:
                     break
         if not self._kept:
             raise DataError("there is no data to try variants on", todo="give some with --data")
+        own = [self._fidelity.of(outputs, outputs) for _, outputs in self._kept]
+        self._usual = usual_sizes(own)
 
     def of(self, variant: ir.Model) -> Outcome:
         """Run a variant on all samples."""
         errors: list[float] = []
         metric = self._goal.metric
         before, after = (Scores(metric), Scores(metric)) if metric else (None, None)
+        state = tuple(self._sequences[0].state.pairs.values()) if self._sequences else ()
         with open_session(variant, self._config) as session:
             runs = self._runs(session, (sample for sample, _ in self._kept))
             for (sample, expected), (_, found) in zip(self._kept, runs, strict=False):
-                errors.append(self._error(expected, found))
+                errors.append(self.error(expected, found, state))
                 if before is None or after is None or sample.label is None:
                     continue
                 before.add(expected, sample.label, sample.item, reference=expected)
@@ -184,11 +187,11 @@ class Trial:
         for sample, outputs in pick(steps, indices, source.origin):
             yield sample, dict(outputs)
 
-    def _error(self, expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
-        agreements = compare_outputs(expected, found, None, self._excused)
-        state = self._sequences[0].state.pairs.values() if self._sequences else ()
-        read = tuple(a for a in agreements if a.name not in state) or agreements
-        error = sample_error(read) or 0.0
+    def error(
+        self, expected: Mapping[str, Any], found: Mapping[str, Any], unread: Collection[str] = ()
+    ) -> float:
+        """The error of one sample's outputs; those that are not read count only without others."""
+        error = self._fidelity.of(expected, found, unread).worst(self._usual) or 0.0
         return error if math.isfinite(error) else math.inf
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from onnxopt.comparing import compare_outputs
-from onnxopt.comparing.running import sample_error
+from onnxopt.comparing.fidelity import worst_output
 from onnxopt.data import Dataset, Sample
 from onnxopt.errors import OnnxoptError
 from onnxopt.metrics import Interval, Metric, Scores, change_of
@@ -92,7 +92,7 @@ class _Record:
         if bad:
             self.failure = PeerFailure("wrong outputs", bad)
             return
-        self.errors.append(sample_error(agreements) or 0.0)
+        self.errors.append(worst_output(agreements) or 0.0)
         if self.scores is not None:
             with self._noted():
                 where = f"sample {sample.item}"

@@ -62,9 +62,9 @@ class Comparison:
         samples: How many were run.
         agrees: Whether every comparable output agrees on every sample.
         outputs: Each output over all samples.
-        fidelity: Mean over samples of the worst float output's relative L2 error (the worst
-            share of unequal elements where no output is float); None where nothing is
-            comparable. Outputs that become state do not count where there are others.
+        fidelity: Mean over samples of the worst float output's relative L2 error, or that of one
+            kind of numbers inside it (the worst share of unequal elements where no output is
+            float); None where nothing is comparable. Outputs that become state do not count where there are others.
         metric: The task metric before and after; None where none was asked for.
         verdict: On the budget; None where none was stated.
         warnings: What limits these claims.

@@ -9,8 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxopt.comparing.agreement import OutputAgreement, compare_outputs
+from onnxopt.comparing.agreement import compare_outputs
 from onnxopt.comparing.comparison import Comparison, Criteria, MetricChange
+from onnxopt.comparing.fidelity import Fidelity, SampleError, usual_sizes
 from onnxopt.comparing.randomness import random_outputs
 from onnxopt.comparing.stepping import Step, state_of, step_through
 from onnxopt.comparing.summary import Accumulator, OutputSummary
@@ -65,12 +66,14 @@ def compare(
     """
     asked = criteria or Criteria()
     ours = config or _default_config(asked.tolerance)
-    excused = {**_random_outputs(candidate), **_random_outputs(reference)}
+    original = _loaded(reference)
+    excused = {**random_outputs(_loaded(candidate)), **random_outputs(original)}
+    fidelity = Fidelity(original, excused)
     with (
         open_session(reference, ours) as before,
         open_session(candidate, candidate_config or ours) as after,
     ):
-        record, total = _Record(asked, excused, state_of(dataset)), len(dataset)
+        record, total = _Record(asked, fidelity, state_of(dataset)), len(dataset)
         steps = step_through(before, after, dataset, tied=asked.tolerance is not None)
         for done, step in enumerate(steps):
             progress("compare", done, total)
@@ -84,10 +87,10 @@ class _Record:
     """What was seen so far: sums for each output, a few numbers for each sample."""
 
     criteria: Criteria
-    excused: dict[str, str]
+    fidelity: Fidelity
     state: State | None
     accumulator: Accumulator = field(default_factory=Accumulator)
-    errors: list[float] = field(default_factory=list)
+    errors: list[SampleError] = field(default_factory=list)
     items: list[str] = field(default_factory=list)
     scores: tuple[Scores, Scores] | None = None
     samples: int = 0
@@ -98,26 +101,21 @@ class _Record:
 
     def add(self, step: Step) -> None:
         sample, expected, found = step.sample, step.expected, step.found
-        agreements = compare_outputs(expected, step.tied, self.criteria.tolerance, self.excused)
+        excused, tolerance = self.fidelity.excused, self.criteria.tolerance
+        agreements = compare_outputs(expected, step.tied, tolerance, excused)
         self.accumulator.add(agreements, sample.item)
         self.samples += 1
         if step.tied is not found:
-            agreements = compare_outputs(expected, found, None, self.excused)
-        error = sample_error(self._read(agreements))
-        if error is not None:
+            agreements = compare_outputs(expected, found, None, excused)
+        unread = () if self.state is None else self.state.pairs.values()
+        error = self.fidelity.judged(agreements, expected, found, tuple(unread))
+        if error.outputs is not None:
             self.errors.append(error)
             self.items.append(sample.item)
         if self.scores is not None:
             where = f"sample {sample.item}"
             for scores, outputs in zip(self.scores, (expected, found), strict=True):
                 scores.add(outputs, sample.label, where, reference=expected, item=sample.item)
-
-    def _read(self, agreements: tuple[OutputAgreement, ...]) -> tuple[OutputAgreement, ...]:
-        """Those of outputs that somebody reads: all but state, where there are such."""
-        if self.state is None:
-            return agreements
-        carried = set(self.state.pairs.values())
-        return tuple(a for a in agreements if a.name not in carried) or agreements
 
     def comparison(
         self, reference_run: SessionInfo, candidate_run: SessionInfo, dataset: Dataset
@@ -152,11 +150,13 @@ class _Record:
         )
 
     def _fidelity(self) -> Interval | None:
-        if not self.errors:
+        usual = usual_sizes(self.errors)
+        errors = [worst for one in self.errors if (worst := one.worst(usual)) is not None]
+        if not errors:
             return None
-        if not all(map(math.isfinite, self.errors)):
-            return Interval(math.inf, math.inf, math.inf, len(self.errors))
-        return bootstrap_mean(self.errors, items=self.items, seed=self.criteria.seed)
+        if not all(map(math.isfinite, errors)):
+            return Interval(math.inf, math.inf, math.inf, len(errors))
+        return bootstrap_mean(errors, items=self.items, seed=self.criteria.seed)
 
     def _verdict(self, change: MetricChange | None, fidelity: Interval | None) -> Verdict | None:
         loss = change.loss if change is not None else fidelity
@@ -184,15 +184,8 @@ class _Record:
         }
 
 
-def sample_error(agreements: tuple[OutputAgreement, ...]) -> float | None:
-    """The worst float output's relative L2 error; of unequal elements where none is float."""
-    comparable = [a for a in agreements if a.verdict != "not-comparable"]
-    floats = [a.relative_l2 for a in comparable if a.relative_l2 is not None]
-    return max(floats or [a.mismatch for a in comparable], default=None)
-
-
-def _random_outputs(model: Path | bytes | ir.Model) -> dict[str, str]:
-    return random_outputs(model if isinstance(model, ir.Model) else load(model))
+def _loaded(model: Path | bytes | ir.Model) -> ir.Model:
+    return model if isinstance(model, ir.Model) else load(model)
 
 
 def _default_config(tolerance: Tolerance | None) -> SessionConfig:

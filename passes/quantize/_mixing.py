@@ -173,11 +173,11 @@ class Mixing:
         bench = Bench(self._base, self._units, self._ranges, self._scheme)
         work = sum(macs(unit, self._field.sizes) for unit in self._units)
         count = affordable_samples(len(bench.sources()), work)
-        drawn = self._trial.drawn(self._tried[0].outcome, count)
+        drawn, error = self._trial.drawn(self._tried[0].outcome, count), self._trial.error
         config, progress = session_config(self._context), self._context.progress
         return _noise_cache.cached(
             self._context.cache,
             bench,
             drawn,
-            lambda: measure_noise(bench, drawn, config, _QUIET * limit**2, progress),
+            lambda: measure_noise(bench, drawn, config, _QUIET * limit**2, progress, error),
         )

@@ -18,7 +18,7 @@ from onnxopt_passes.quantize._bench import Bench
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._sensitivity import MOST_RUNS
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def cached(

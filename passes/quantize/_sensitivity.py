@@ -11,14 +11,13 @@ from __future__ import annotations
 import heapq
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.comparing import compare_outputs, random_outputs
-from onnxopt.comparing.running import sample_error
 from onnxopt.graph import label
 from onnxopt.progress import Progress
 from onnxopt.runtime import Session, SessionConfig, open_session
@@ -26,6 +25,8 @@ from onnxopt_passes._trial import Drawn
 from onnxopt_passes.quantize._bench import Bench, Source, gate
 from onnxopt_passes.quantize._checkpoints import Rest, rests_of
 from onnxopt_passes.quantize._noise import Noise
+
+ErrorOf = Callable[[Mapping[str, Any], Mapping[str, Any]], float]
 
 MOST_RUNS = 256
 _LEAST_SAMPLES, _MOST_SAMPLES = 2, 12
@@ -45,7 +46,12 @@ def affordable_samples(sources: int, macs: float) -> int:
 
 
 def measure_noise(
-    bench: Bench, drawn: Sequence[Drawn], config: SessionConfig, quiet: float, progress: Progress
+    bench: Bench,
+    drawn: Sequence[Drawn],
+    config: SessionConfig,
+    quiet: float,
+    progress: Progress,
+    error: ErrorOf,
 ) -> Noise:
     """The power of each source's noise.
 
@@ -55,17 +61,17 @@ def measure_noise(
         config: How to run models.
         quiet: The power below which a stretch is not looked at more closely.
         progress: Told after each measurement.
+        error: Of one sample's outputs, the expected ones first.
     """
     sources = bench.sources()
     most = min(len(sources), MOST_RUNS)
     rests = rests_of(bench.model, [one.sample for one in drawn], config)
     weights = [one.weight for one in drawn]
-    excused = random_outputs(bench.model)
     found: list[_Measured] = []
     runs = 0
     for rest, part in _parts(sources, bench.model, rests):
         with open_session(bench.gated(rest.model, part), config) as session:
-            meter = _Meter(session, rest, weights, excused, len(part))
+            meter = _Meter(session, rest, weights, error, len(part))
             for one in _told_apart(meter, part, quiet, -(-most * len(part) // len(sources))):
                 found.append(one)
                 progress("measure sensitivities", min(runs + meter.runs, most), most)
@@ -89,11 +95,11 @@ class _Meter:
         session: Session,
         rest: Rest,
         weights: Sequence[float],
-        excused: Mapping[str, str],
+        error: ErrorOf,
         count: int,
     ) -> None:
         self._session, self._rest, self._weights = session, rest, weights
-        self._excused = excused
+        self._error = error
         self._closed = {gate(number): np.zeros((), np.float32) for number in range(count)}
         self.runs = 0
 
@@ -105,7 +111,7 @@ class _Meter:
         errors = []
         for feeds, expected in self._rest.runs:
             found = self._session.run({**feeds, **gates})
-            error = sample_error(compare_outputs(expected, found, None, self._excused)) or 0.0
+            error = self._error(expected, found)
             errors.append(min(error, _MOST_ERROR) if math.isfinite(error) else _MOST_ERROR)
         return float(np.mean(np.multiply(errors, self._weights))) ** 2
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from onnxopt import store
 from onnxopt.calibrate import Range, collect
+from onnxopt.comparing import compare_outputs
+from onnxopt.comparing.fidelity import worst_output
 from onnxopt.data import Dataset, in_memory
 from onnxopt.progress import no_progress
 from onnxopt.runtime import SessionConfig, open_session
@@ -57,6 +62,10 @@ def outputs(found: ir.Model, gates: dict[str, float]) -> np.ndarray:
         return np.stack([session.run({**s.feeds, **extra})["y"] for s in samples()])
 
 
+def error(expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+    return worst_output(compare_outputs(expected, found, None)) or 0.0
+
+
 def test_closed_gates_change_nothing_and_open_ones_do(bench: Bench) -> None:
     sources = bench.sources()
     gated = bench.gated(bench.model, sources)
@@ -80,9 +89,9 @@ def test_noise_is_measured_alike_with_and_without_checkpoints(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = [Drawn(sample, 1.0) for sample in samples()]
-    with_rests = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress)
+    with_rests = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress, error)
     monkeypatch.setattr(_sensitivity, "rests_of", lambda *args: rests_of(*args)[:1])
-    whole = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress)
+    whole = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress, error)
     assert len(rests_of(bench.model, list(samples()), CONFIG)) > 1
     assert with_rests.tensors == pytest.approx(whole.tensors, rel=1e-2)
     assert with_rests.weights == pytest.approx(whole.weights, rel=1e-2)
@@ -93,7 +102,7 @@ def test_many_sources_are_measured_in_stretches(
 ) -> None:
     monkeypatch.setattr(_sensitivity, "MOST_RUNS", 4)
     drawn = [Drawn(sample, 1.0) for sample in samples()]
-    noise = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress)
+    noise = _sensitivity.measure_noise(bench, drawn, CONFIG, 0.0, no_progress, error)
     powers = [*noise.tensors.values(), *noise.weights.values()]
     assert all(power > 0 for power in powers)
     assert len(set(powers)) < len(bench.sources())
