@@ -124,7 +124,7 @@ class Goal:
         max_drop: The most the metric may lose, in its own unit; None for any loss.
         max_error: The most the mean relative L2 error of the worst output may be; None for any.
         samples: How many unseen samples the verdict will rest on; None where that is not known.
-        cautious: Whether a metric that a few samples spoke for was mistaken once already.
+        cautious: Whether a choice that a few samples spoke for was mistaken once already.
     """
 
     metric: Metric | None = None

@@ -36,8 +36,13 @@ _LEAST_SHARE = 0.1  # of the mean error: what a sample counts for at least
 DEFAULT_GOAL = Goal(max_error=0.05)
 """Where the context has none."""
 
-ERROR_SHARE = 0.85
-"""Of the allowed error, what a choice on search data may use."""
+_ERROR_SHARE, _CAUTIOUS_SHARE = 0.85, 0.6
+
+
+def error_share(goal: Goal) -> float:
+    """Of the allowed error, what a choice on search data may use."""
+    return _CAUTIOUS_SHARE if goal.cautious else _ERROR_SHARE
+
 
 UNSURE_ERROR = 0.1
 """An error small enough where a metric cannot tell."""
@@ -65,10 +70,10 @@ class Outcome:
     def meets(self, goal: Goal) -> bool:
         """Whether unseen data can be expected to confirm that the goal is met.
 
-        An error may reach 85 % of what is allowed, and its interval, as wide as it will be on
-        unseen data, all of it. A metric may lose half of what is allowed; where there are too few
-        samples to be sure of that, the error must be small as well: smaller where the goal is to
-        be met with caution, or where what was seen does not speak for it.
+        An error may reach 85 % of what is allowed, 60 % with caution, and its interval, as wide as
+        it will be on unseen data, all of it. A metric may lose half of what is allowed; where there
+        are too few samples to be sure of that, the error must be small as well: smaller where the
+        goal is to be met with caution, or where what was seen does not speak for it.
         """
         return self._error_fits(goal) and self._loss_fits(goal.max_drop, goal.cautious)
 
@@ -80,13 +85,13 @@ class Outcome:
             error.samples / (goal.samples or error.samples or 1)
         )
         sure = error.samples < MIN_SAMPLES or not width > 0 or error.mean + width <= limit
-        return error.mean <= ERROR_SHARE * limit and sure
+        return error.mean <= error_share(goal) * limit and sure
 
     def _loss_fits(self, limit: float | None, cautious: bool) -> bool:
         if limit is None:
             return True
         if self.loss is None:
-            return self.error.mean <= ERROR_SHARE * UNSURE_ERROR
+            return self.error.mean <= _ERROR_SHARE * UNSURE_ERROR
         if self.loss.samples >= MIN_SAMPLES and self.loss.high <= limit:
             return True
         likely = not cautious and self._likely_fits(limit)

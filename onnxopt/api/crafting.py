@@ -17,7 +17,7 @@ from onnxopt.errors import BackendMissingError, DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe, Step
 from onnxopt.runtime import check_config
-from onnxopt.transform import Pass
+from onnxopt.transform import Goal, Pass
 
 _FAR = 0.08
 """An error of the outputs below which caution would have changed nothing."""
@@ -82,20 +82,30 @@ def lossy_part(
 ) -> Lossy:
     """Run quantizing steps and judge what comes out on held-out samples.
 
-    Where the task's metric is outside the budget although it was not on the samples that the steps
-    chose by, they run once more with caution.
+    Where the result is not inside the budget although it was on the samples that the steps chose
+    by, they run once more with caution.
 
     Raises:
         MismatchError: The result has other outputs.
     """
     found = _quantized(bench, exact, recipe, budget, observer)
-    goal, fidelity = bench.context.goal, found.comparison.fidelity
-    far = fidelity is not None and fidelity.mean > _FAR
-    if found.fits or goal is None or goal.max_drop is None or goal.cautious or not far:
+    goal = bench.context.goal
+    if goal is None or not _may_be_mended(found, goal):
         return found
     context = replace(bench.context, goal=replace(goal, cautious=True))
     second = _quantized(replace(bench, context=context), exact, recipe, budget, observer)
     return second if second.fits else found
+
+
+def _may_be_mended(found: Lossy, goal: Goal) -> bool:
+    """Whether steps that choose would choose something else with caution."""
+    error = found.comparison.fidelity
+    if found.fits or goal.cautious or error is None:
+        return False
+    if goal.max_drop is not None:
+        return error.mean > _FAR
+    chose = any(step.replay != str(step.step) for step in found.result.results)
+    return chose and goal.max_error is not None
 
 
 def _quantized(

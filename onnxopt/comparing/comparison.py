@@ -64,7 +64,8 @@ class Comparison:
         outputs: Each output over all samples.
         fidelity: Mean over samples of the worst float output's relative L2 error, or that of one
             kind of numbers inside it (the worst share of unequal elements where no output is
-            float); None where nothing is comparable. Outputs that become state do not count where there are others.
+            float); None where nothing is comparable. Outputs that become state do not count where
+            there are others.
         metric: The task metric before and after; None where none was asked for.
         verdict: On the budget; None where none was stated.
         warnings: What limits these claims.

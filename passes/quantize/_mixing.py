@@ -13,9 +13,9 @@ from onnxopt.targets import Target
 from onnxopt.transform import Context, Note
 from onnxopt_passes._trial import (
     DEFAULT_GOAL,
-    ERROR_SHARE,
     UNSURE_ERROR,
     Trial,
+    error_share,
     session_config,
 )
 from onnxopt_passes.quantize import _noise_cache
@@ -84,8 +84,8 @@ class Mixing:
             self._tried.append(self._attempt(first))
         if not self._tried[-1].fits:
             self._noise = self._measured()
-            goal = self._goal.max_error
-            aim = None if goal is None else ERROR_SHARE * goal
+            limit = self._goal.max_error
+            aim = None if limit is None else error_share(self._goal) * limit
             self._tried += search(self._field, self._noise, self._attempt, aim)
         fit = [one for one in self._tried if one.fits]
         nothing = Tried(frozenset(), 0.0, None, fits=True)

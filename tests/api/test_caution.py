@@ -1,4 +1,4 @@
-"""A metric that misled the search is not trusted twice."""
+"""What misled the search is not trusted twice: a metric, or the error on a few samples."""
 
 from __future__ import annotations
 
@@ -22,26 +22,42 @@ def bench() -> Workbench:
     return Workbench.open(fetch("digits", default_cache_dir()), None, RunOptions(target="x64-vnni"))
 
 
+DROP, ERROR = Goal(metric("top1"), max_drop=0.01), Goal(max_error=0.05)
+
+
 @pytest.mark.parametrize(
-    ("error", "fits", "goals"),
-    [(0.2, (False, True), 2), (0.2, (False, False), 2), (0.2, (True,), 1), (0.05, (False,), 1)],
+    ("goal", "error", "fits", "goals", "replay"),
+    [
+        (DROP, 0.2, (False, True), 2, "chosen"),
+        (DROP, 0.2, (False, False), 2, "chosen"),
+        (DROP, 0.2, (True,), 1, "chosen"),
+        (DROP, 0.05, (False,), 1, "chosen"),
+        (ERROR, 0.06, (False, True), 2, "chosen"),
+        (ERROR, 0.06, (False, False), 2, "chosen"),
+        (ERROR, 0.04, (True,), 1, "chosen"),
+        (ERROR, 0.06, (False,), 1, "choose"),  # steps without a choice do the same again
+    ],
 )
 def test_steps_run_again_with_caution(
     bench: Workbench,
     monkeypatch: pytest.MonkeyPatch,
+    goal: Goal,
     error: float,
     fits: tuple[bool, ...],
     goals: int,
+    replay: str,
 ) -> None:
     seen: list[Goal | None] = []
 
     def quantized(bench: Workbench, *more: Any) -> Any:
         seen.append(bench.context.goal)
         comparison = SimpleNamespace(fidelity=SimpleNamespace(mean=error))
-        return SimpleNamespace(comparison=comparison, fits=fits[len(seen) - 1], number=len(seen))
+        result = SimpleNamespace(results=[SimpleNamespace(step="choose", replay=replay)])
+        return SimpleNamespace(
+            comparison=comparison, fits=fits[len(seen) - 1], number=len(seen), result=result
+        )
 
     monkeypatch.setattr(crafting, "_quantized", quantized)
-    goal = Goal(metric("top1"), max_drop=0.01)
     asked = replace(bench, context=replace(bench.context, goal=goal))
     found = crafting.lossy_part(asked, cast("Any", None), Recipe.parse(""), Budget())
     assert seen == [goal, replace(goal, cautious=True)][:goals]

@@ -33,3 +33,11 @@ def test_what_was_seen_must_speak_for_it() -> None:
     assert not outcome(0.2, 0.006, seen_high=0.008).meets(goal)
     assert not outcome(0.2, 0.001, seen_high=0.008, samples=16).meets(goal)
     assert not outcome(0.4, 0.001, seen_high=0.008).meets(goal)
+
+
+def test_caution_allows_a_smaller_share_of_the_error() -> None:
+    goal = Goal(max_error=0.05)
+    careful = Goal(max_error=0.05, cautious=True)
+    for error, fits in ((0.042, (True, False)), (0.043, (False, False)), (0.029, (True, True))):
+        found = Outcome(Interval(error, error, error, 32), None)
+        assert (found.meets(goal), found.meets(careful)) == fits
