@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx_ir as ir
-
-from onnxopt.errors import BackendMissingError, LimitError, ModelError
+from onnxopt.errors import BackendMissingError
 from onnxopt.runtime.binding import SILENT, onnxruntime, preload_cuda, runtime_errors
 from onnxopt.runtime.bound import memory_of
 from onnxopt.runtime.config import SessionConfig, SessionInfo
@@ -26,11 +22,11 @@ from onnxopt.runtime.providers import (
 )
 from onnxopt.runtime.session import Session
 from onnxopt.runtime.settings import Settings, settings_for
+from onnxopt.runtime.source import Model, Source, source_of
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-Model = Path | str | bytes | ir.Model
 _LEVELS = {
     "all": "ORT_ENABLE_ALL",
     "extended": "ORT_ENABLE_EXTENDED",
@@ -62,13 +58,13 @@ def open_session(model: Model, config: SessionConfig = SessionConfig()) -> Sessi
         LimitError: there is not enough memory.
     """
     route = _route(config)
-    source, label, folder = _source(model)
+    source = source_of(model, config)
     started = time.perf_counter()
-    inner = _create(source, label, session_options(config), route)
+    inner = _create(source, session_options(config), route)
     load_ms = (time.perf_counter() - started) * 1e3
-    _verify(inner, label, route)
+    _verify(inner, source.label, route)
     bound_to = memory_of(route.provider.name) if config.io_binding else None
-    return Session(inner, _info(inner, config, route, load_ms), label, folder, bound_to)
+    return Session(inner, _info(inner, config, route, load_ms), source, bound_to)
 
 
 def check_config(config: SessionConfig) -> None:
@@ -108,43 +104,18 @@ def session_options(config: SessionConfig) -> ort.SessionOptions:
     return options
 
 
-def _source(model: Model) -> tuple[str | bytes, str, tempfile.TemporaryDirectory[str] | None]:
-    """What ONNX Runtime reads, how messages call it, and the folder to keep meanwhile."""
-    if isinstance(model, bytes):
-        return model, "the model", None
-    if isinstance(model, ir.Model):
-        return _serialized(model)
-    path = Path(model)
-    if not path.is_file():
-        raise ModelError(f"no file {path}")
-    return str(path), str(path), None
-
-
-def _serialized(
-    model: ir.Model,
-) -> tuple[str | bytes, str, tempfile.TemporaryDirectory[str] | None]:
-    from onnxopt.store import save, serialize
-
-    label = f"model {model.graph.name}" if model.graph.name else "the model"
-    try:
-        return serialize(model), label, None
-    except LimitError:  # beyond one protobuf buffer: weights in a file of their own
-        folder = tempfile.TemporaryDirectory(prefix="onnxopt-")
-        saved = save(model, Path(folder.name) / "model.onnx")
-        return str(saved.path), label, folder
-
-
 def _route(config: SessionConfig) -> _Route:
     provider = find_provider(config.provider)
     devices = provider.devices()
     return _Route(provider, devices, settings_for(provider.name, config, devices))
 
 
-def _create(
-    source: str | bytes, label: str, options: ort.SessionOptions, route: _Route
-) -> ort.InferenceSession:
+def _create(source: Source, options: ort.SessionOptions, route: _Route) -> ort.InferenceSession:
     provider = route.provider
     ort = onnxruntime()
+    if source.weights:
+        values = [ort.OrtValue.ortvalue_from_numpy(array) for array in source.weights.values()]
+        options.add_external_initializers(list(source.weights), values)
     arguments: dict[str, Any] = {"enable_fallback": 0}  # or a failed provider becomes the CPU
     if provider.name != CPU.name:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -153,11 +124,11 @@ def _create(
     else:
         arguments["providers"] = _builtin_chain(provider, route.settings.options)
     try:
-        return ort.InferenceSession(source, options, **arguments)
+        return ort.InferenceSession(source.content, options, **arguments)
     except runtime_errors() as error:
         if not route.devices and provider.name != CPU.name and not provider.starts():
             raise _not_started(provider) from error
-        raise load_failure(label, provider.name, error) from error
+        raise load_failure(source.label, provider.name, error) from error
 
 
 def _builtin_chain(

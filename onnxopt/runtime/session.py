@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +13,7 @@ from onnxopt.runtime.binding import runtime_errors
 from onnxopt.runtime.bound import bound_call, check_bindable
 from onnxopt.runtime.config import SessionInfo
 from onnxopt.runtime.failures import run_failure
+from onnxopt.runtime.source import Source
 from onnxopt.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -34,13 +34,12 @@ class Session:
         self,
         inner: ort.InferenceSession,
         info: SessionInfo,
-        label: str,
-        folder: tempfile.TemporaryDirectory[str] | None = None,
+        source: Source,
         bound_to: str | None = None,
     ) -> None:
         self._inner: ort.InferenceSession | None = inner
-        self._label = label
-        self._folder = folder
+        self._label = source.label
+        self._source = source
         self._bound_to = bound_to
         self._errors = runtime_errors()
         self.info = info
@@ -112,8 +111,7 @@ class Session:
     def close(self) -> None:
         """Free the model; running it afterwards is a ``UsageError``."""
         self._inner = None
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._source.close()
 
     def __enter__(self) -> Self:
         return self

@@ -5,7 +5,7 @@ model in memory is trusted from then on.
 """
 
 from onnxopt.store.compare import same_graph
-from onnxopt.store.encode import serialize
+from onnxopt.store.encode import encode_external, serialize
 from onnxopt.store.hashes import content_hash, structural_hash
 from onnxopt.store.load import Source, load
 from onnxopt.store.packed import FileSize, file_size
@@ -20,6 +20,7 @@ __all__ = [
     "SavedModel",
     "Source",
     "content_hash",
+    "encode_external",
     "file_size",
     "from_text",
     "is_stored_sparsely",
