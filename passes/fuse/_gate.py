@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, is_op, label, nodes_with_opset
+from onnxopt.graph import Editor, is_op, label, nodes_with_opset, use_count
 from onnxopt.transform import Note
 from onnxopt_passes.fuse._algebra import (
     ARITHMETIC,
@@ -254,7 +254,7 @@ def _start(gate: Gate, source: ir.Value) -> ir.Value | None:
     if gate.inner:
         node = source.producer()
         start = node.inputs[0] if node is not None and is_op(node, gate.inner) else None
-    return start if start is not None and len(start.uses()) > 1 else None
+    return start if start is not None and use_count(start) > 1 else None
 
 
 def _between(start: ir.Value | None, source: ir.Value) -> frozenset[ir.Node]:
