@@ -17,7 +17,7 @@ from onnxopt.exactness import Exactness
 from onnxopt.graph import Editor, label
 from onnxopt.transform import Context, Need, Note, Pass
 from onnxopt_passes._rows import count_positions, input_rows, output_rows
-from onnxopt_passes._trial import Trial, session_config
+from onnxopt_passes._trial import Outcome, Trial, session_config
 from onnxopt_passes._walk import Walk, few_samples
 from onnxopt_passes.prune._latency import sizes_of
 from onnxopt_passes.prune._products import Product, find_products
@@ -38,7 +38,8 @@ class ReconstructLayers(Pass):
     what ``y`` stands for, so that the block makes up for what its shortcut has lost as well. The
     minimum is a ridge regression around the weights as they are, from sums over sampled positions;
     its strength is chosen, and a change made, by the error on search data. If the outputs are
-    no better in the end, everything stays as it was.
+    no better in the end, everything stays as it was; that is told by the geometric mean of the
+    samples' errors, since one page without text outweighs all others in an arithmetic one.
 
     He et al. (2017), "Channel Pruning for Accelerating Very Deep Neural Networks"; Luo et al.
     (2017), "ThiNet".
@@ -70,10 +71,10 @@ class ReconstructLayers(Pass):
         if not products:
             return
         trial, editor, name = Trial(original, context), Editor(model), model.graph.name or "model"
-        before = trial.of(model).error.mean
+        before = _typical(trial.of(model))
         olds = [(product, product.grouped(), product.bias()) for product in products]
         notes = list(self._reconstruct(model, original, products, context))
-        after = trial.of(model).error.mean
+        after = _typical(trial.of(model))
         if after < before:
             yield from notes
             yield _note(name, "error of the outputs ", before, after)
@@ -218,6 +219,12 @@ def _apply(product: Product, found: _Solution, editor: Editor) -> Note:
     if found.change.shape[2] > inputs:
         product.set_bias(bias + found.change[:, :, inputs], editor)
     return _note(label(product.node), "error ", found.before**0.5, found.after**0.5)
+
+
+def _typical(outcome: Outcome) -> float:
+    """The geometric mean of the samples' errors."""
+    errors = np.maximum(np.array(outcome.errors, np.float64), 1e-12)
+    return float(np.exp(np.mean(np.log(errors))))
 
 
 def _note(name: str, what: str, before: float, after: float) -> Note:

@@ -9,12 +9,15 @@ import pytest
 from onnxopt import pipeline, store
 from onnxopt.data import Dataset, in_memory, synthesize
 from onnxopt.graph import constant, rewrite_constant
+from onnxopt.metrics import Interval
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.signature import signature_of
 from onnxopt.targets import load_target
 from onnxopt.transform import Context
 from onnxopt_models.digits import CALIBRATION, MODEL, TEST
+from onnxopt_passes._trial import Outcome
+from onnxopt_passes.prune import reconstruct_layers
 from onnxopt_passes.prune.reconstruct_layers import ReconstructLayers
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g '
@@ -148,3 +151,12 @@ def test_pruned_digits_lose_less_than_half() -> None:
     )
     expected = outputs(original, test)
     assert np.linalg.norm(after - expected) < 0.4 * np.linalg.norm(before - expected)
+
+
+def test_one_sample_that_shows_nothing_does_not_decide() -> None:
+    """A page without text errs by many times its own size, whatever else is right."""
+    collapsed = Outcome(Interval(1.0, 1.0, 1.0, 4), None, (1.0, 1.0, 1.0, 1.0))
+    rebuilt = Outcome(Interval(2.4, 0.2, 9.0, 4), None, (0.2, 0.2, 0.2, 9.0))
+    assert reconstruct_layers._typical(rebuilt) < 0.6 < reconstruct_layers._typical(collapsed)
+    infinite = Outcome(Interval(1.0, 1.0, 1.0, 2), None, (0.1, float("inf")))
+    assert reconstruct_layers._typical(infinite) == float("inf")
