@@ -268,6 +268,8 @@ def main() -> None:
     asked = options()
     if asked.minutes and importlib.util.find_spec("torch") is None:
         raise SystemExit("--minutes needs PyTorch: pip install 'onnxopt[torch]'")
+    if asked.curves and importlib.util.find_spec("plotly") is None:
+        raise SystemExit("the curve is drawn with plotly: pip install 'plotly>=6'")
     with tempfile.TemporaryDirectory() as place:
         plan = Plan(
             asked.rounds,
