@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -71,8 +72,11 @@ def source_of(model: Model, config: SessionConfig) -> Source:
         return Source(str(path), str(path))
     if config.provider == "cpu" and config.optimized_model_path is None:
         weights = _large_weights(model)
-        if weights:
-            return _beside(model, weights)
+        # what is left may be too large, or a weight's file gone: serializing finds another way,
+        # or the words for it
+        with contextlib.suppress(LimitError, OSError, ValueError):
+            if weights:
+                return _beside(model, weights)
     return _serialized(model)
 
 

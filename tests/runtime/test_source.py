@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxopt import store
+from onnxopt.errors import ModelError
 from onnxopt.runtime import SessionConfig, open_session
 from onnxopt.runtime.source import source_of
 
@@ -121,3 +122,15 @@ def test_a_packed_weight_stays_whole() -> None:
     value.const_value = ir.tensor(codes, dtype=ir.DataType.INT4, name="w")
     value.type = ir.TensorType(ir.DataType.INT4)
     assert not source_of(model, CPU).weights
+
+
+def test_a_weight_that_cannot_be_read_is_an_error_of_the_model(tmp_path: Path) -> None:
+    model = linear(np.zeros((256, 256), np.float32))
+    (tmp_path / "w.bin").write_bytes(bytes(1 << 18))
+    value = model.graph.initializers["w"]
+    value.const_value = ir.ExternalTensor(
+        "w.bin", 0, 1 << 18, ir.DataType.FLOAT, shape=value.shape, name="w", base_dir=tmp_path
+    )
+    (tmp_path / "w.bin").unlink()
+    with pytest.raises(ModelError, match="w"):
+        source_of(model, CPU)
