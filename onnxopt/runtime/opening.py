@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from onnxopt.errors import BackendMissingError
+import onnx_ir as ir
+
+from onnxopt.errors import BackendMissingError, ModelError
 from onnxopt.runtime.binding import SILENT, onnxruntime, preload_cuda, runtime_errors
 from onnxopt.runtime.bound import memory_of
 from onnxopt.runtime.config import SessionConfig, SessionInfo
@@ -22,7 +24,7 @@ from onnxopt.runtime.providers import (
 )
 from onnxopt.runtime.session import Session
 from onnxopt.runtime.settings import Settings, settings_for
-from onnxopt.runtime.source import Model, Source, source_of
+from onnxopt.runtime.source import Model, Source, source_of, whole
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -60,7 +62,13 @@ def open_session(model: Model, config: SessionConfig = SessionConfig()) -> Sessi
     route = _route(config)
     source = source_of(model, config)
     started = time.perf_counter()
-    inner = _create(source, session_options(config), route)
+    try:
+        inner = _create(source, session_options(config), route)
+    except ModelError:
+        if not (source.weights and isinstance(model, ir.Model)):
+            raise
+        source = whole(model)  # handing weights over is no reason to fail
+        inner = _create(source, session_options(config), route)
     load_ms = (time.perf_counter() - started) * 1e3
     _verify(inner, source.label, route)
     bound_to = memory_of(route.provider.name) if config.io_binding else None

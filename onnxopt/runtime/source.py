@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnxopt.errors import LimitError, ModelError
-from onnxopt.graph import all_graphs, all_nodes
+from onnxopt.graph import all_graphs, all_nodes, use_count
 from onnxopt.guard import tensors
 from onnxopt.runtime.config import SessionConfig
 
@@ -77,11 +77,14 @@ def source_of(model: Model, config: SessionConfig) -> Source:
         with contextlib.suppress(LimitError, OSError, ValueError):
             if weights:
                 return _beside(model, weights)
-    return _serialized(model)
+    return whole(model)
 
 
 def _large_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
-    """Weights of the main graph alone that nobody may override, of types that numpy has."""
+    """Weights of the main graph alone that nobody may override, of types that numpy has.
+
+    ONNX Runtime drops those that nothing reads, and then misses them.
+    """
     found = {
         name: value.const_value
         for name, value in model.graph.initializers.items()
@@ -89,6 +92,7 @@ def _large_weights(model: ir.Model) -> dict[str, ir.TensorProtocol]:
         and value.const_value.nbytes >= _APART_BYTES
         and value.const_value.dtype in _TYPES
         and not (value.is_graph_input() or value.is_graph_output())
+        and use_count(value)
     }
     elsewhere = _inner_tensors(model) if found else set()
     return {name: tensor for name, tensor in found.items() if id(tensor) not in elsewhere}
@@ -118,7 +122,8 @@ def _beside(model: ir.Model, weights: Mapping[str, ir.TensorProtocol]) -> Source
     return Source(content, _label(model), arrays)
 
 
-def _serialized(model: ir.Model) -> Source:
+def whole(model: ir.Model) -> Source:
+    """A model in memory in one piece, or in a file where it is too large for that."""
     from onnxopt.store import save, serialize
 
     try:

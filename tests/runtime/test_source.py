@@ -12,8 +12,8 @@ import pytest
 
 from onnxopt import store
 from onnxopt.errors import ModelError
-from onnxopt.runtime import SessionConfig, open_session
-from onnxopt.runtime.source import source_of
+from onnxopt.runtime import SessionConfig, open_session, opening
+from onnxopt.runtime.source import Source, source_of
 
 CPU = SessionConfig(spinning=False)
 X = np.linspace(-1, 1, 256, dtype=np.float32).reshape(1, 256)
@@ -134,3 +134,27 @@ def test_a_weight_that_cannot_be_read_is_an_error_of_the_model(tmp_path: Path) -
     (tmp_path / "w.bin").unlink()
     with pytest.raises(ModelError, match="w"):
         source_of(model, CPU)
+
+
+def test_a_weight_that_nothing_reads_is_no_obstacle(matrix: np.ndarray) -> None:
+    model = linear(matrix)
+    unread = ir.Value(
+        name="v",
+        type=ir.TensorType(ir.DataType.FLOAT),
+        shape=ir.Shape(matrix.shape),
+        const_value=ir.tensor(matrix, name="v"),
+    )
+    model.graph.register_initializer(unread)
+    assert list(source_of(model, CPU).weights) == ["w"]
+    with open_session(model, CPU) as session:
+        assert session.run({"x": X})["y"].shape == (1, 256)
+
+
+def test_a_model_that_is_refused_so_is_tried_in_one_piece(
+    matrix: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        opening, "source_of", lambda model, config: Source(b"no model", "m", {"w": matrix})
+    )
+    with open_session(linear(matrix), CPU) as session:
+        assert session.run({"x": X})["y"].shape == (1, 256)
