@@ -11,6 +11,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,10 +109,23 @@ Times = dict[str, Timed | PeerFailure]
 
 @dataclass
 class _Seat:
-    """A worker as ``play`` asks it; remembers that it failed."""
+    """A contestant's worker as ``play`` asks it; remembers that it failed."""
 
-    worker: Worker
+    contestant: Contestant
+    cache: Path
     failure: PeerFailure | None = None
+
+    def __post_init__(self) -> None:
+        self.worker = self.contestant.start(self.cache)
+
+    def renew(self, loading: Mapping[str, Any], timeout_s: float) -> None:
+        """End the worker and load the model in a new one."""
+        self.close()
+        self.worker = self.contestant.start(self.cache)
+        self.ask("load", timeout_s, **loading)
+
+    def close(self) -> None:
+        self.worker.close()
 
     def ask(self, task: str, timeout_s: float, /, **arguments: Any) -> dict[str, Any]:
         try:
@@ -154,19 +168,20 @@ def time_together(
 def _seated(
     contestant: Contestant, samples: int, cache: Path, stack: contextlib.ExitStack
 ) -> Entrant:
-    seat = _Seat(stack.enter_context(contestant.start(cache)))
+    seat: Any = _Seat(contestant, cache)  # of a child, the rounds only ask
+    stack.callback(seat.close)
     shown, session = contestant.path.name, contestant.session
-    child: Any = seat  # of the benchmark's own child it is asked one thing only
-    return Entrant(contestant.name, contestant.path, shown, session, child, samples)
+    return Entrant(contestant.name, contestant.path, shown, session, seat, samples=samples)
 
 
 def _prepare(entrant: Entrant, feeds: Path, config: BenchmarkConfig) -> None:
     """As ``onnxopt.timing.run`` does it."""
     wait, session = config.timeout_seconds, jsonable(entrant.session)
+    loading = {"model": str(entrant.path), "feeds": str(feeds), "session": session}
+    seat: Any = entrant.child
+    entrant.renew = partial(seat.renew, loading, wait)
     try:
-        entrant.loaded = entrant.child.ask(
-            "load", wait, model=str(entrant.path), feeds=str(feeds), session=session
-        )
+        entrant.loaded = entrant.child.ask("load", wait, **loading)
     except PeerFailure as failure:
         kind = "does not run" if failure.kind == "exception" else failure.kind
         raise PeerFailure(kind, failure.text) from failure

@@ -16,7 +16,11 @@ from typing import Any, Self
 from onnxopt import errors
 from onnxopt.errors import LimitError, ModelError, OnnxoptError
 
-_START = "import sys; sys.path[:] = sys.argv[1].split(chr(10)); from {0} import main; main()"
+_START = (
+    "import sys; sys.path[:] = sys.argv[1].split(chr(10)); "
+    "from onnxopt.startup import prepare_process; prepare_process(); "
+    "from {0} import main; main()"
+)
 _GRACE_S = 5.0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class Entrant:
         shown: How results call that file.
         session: How it is run.
         child: Its process.
+        renew: Ends that process and loads the model in a new one; None where it cannot.
         samples: Runs in a pass.
         loaded: What the process said when it had loaded the model.
         warmed: What it said when the run time was steady.
@@ -42,6 +43,7 @@ class Entrant:
     shown: str
     session: SessionConfig
     child: Child
+    renew: Callable[[], None] | None = None
     samples: int = 1
     loaded: dict[str, Any] = field(default_factory=dict)
     warmed: dict[str, Any] = field(default_factory=dict)
@@ -65,15 +67,22 @@ def play(entrants: Sequence[Entrant], config: BenchmarkConfig, progress: Progres
     for look in looks(config):
         for order in itertools.islice(orders, look - done):
             for entrant in order:
-                turn = entrant.child.ask(
-                    "turn", config.timeout_seconds, passes=entrant.passes, reload=config.reload
-                )
-                entrant.turns.append(turn)
+                entrant.turns.append(_turn(entrant, config))
             done += 1
             progress("timing", done, look)
         if config.within is not None and _widest(entrants) <= config.within:
             return True
     return None if config.within is None else False
+
+
+def _turn(entrant: Entrant, config: BenchmarkConfig) -> dict[str, Any]:
+    """One turn, in a new process where the old one has had its share."""
+    played = len(entrant.turns)
+    fresh = bool(entrant.renew and config.renew and played and played % config.renew == 0)
+    if entrant.renew and fresh:
+        entrant.renew()
+    reload = config.reload and not fresh
+    return entrant.child.ask("turn", config.timeout_seconds, passes=entrant.passes, reload=reload)
 
 
 def looks(config: BenchmarkConfig) -> Iterator[int]:

@@ -6,7 +6,9 @@ import contextlib
 import math
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from onnxopt.progress import Progress, no_progress
 from onnxopt.runtime import environment
@@ -30,9 +32,10 @@ def benchmark(
 ) -> BenchmarkResult:
     """Time models side by side.
 
-    Every candidate has a process of its own. In each round every candidate has one turn, in an
-    order drawn from the seed and reversed in the next round; between its turns a process waits
-    for its parent and its threads do not spin, so nobody computes beside anybody else.
+    Every candidate has a process of its own, a new one after every few turns. In each round every
+    candidate has one turn, in an order drawn from the seed and reversed in the next round; between
+    its turns a process waits for its parent and its threads do not spin, so nobody computes beside
+    anybody else.
 
     Args:
         candidates: What to time; the first is the reference of the ratios.
@@ -59,10 +62,14 @@ def benchmark(
         for number, candidate in enumerate(entries):
             model = candidate.model
             path = on_disk(model, folder / str(number))
-            child = stack.enter_context(Child(WORKER, candidate.name))
             session = candidate.session or config.session
-            count = len(samples)
-            entrant = Entrant(candidate.name, path, shown(model), session, child, count)
+            entrant = Entrant(
+                *(candidate.name, path, shown(model), session),
+                child=Child(WORKER, candidate.name),
+                samples=len(samples),
+            )
+            stack.push(partial(_leave, entrant))
+            entrant.renew = partial(_renew, entrant, feeds, config)
             entrants.append(entrant)
         for entrant in entrants:
             _prepare(entrant, feeds, config)
@@ -71,16 +78,34 @@ def benchmark(
 
 
 def _prepare(entrant: Entrant, feeds: Path, config: BenchmarkConfig) -> None:
-    wait, session = config.timeout_seconds, jsonable(entrant.session)
-    entrant.loaded = entrant.child.ask(
-        "load", wait, model=str(entrant.path), feeds=str(feeds), session=session
-    )
+    entrant.loaded = _load(entrant, feeds, config)
+    wait = config.timeout_seconds
     entrant.warmed = entrant.child.ask(
         "warm", wait, least_runs=config.warmup_runs, most_seconds=config.warmup_seconds
     )
     by_time = config.turn_seconds * 1e3 / max(entrant.warmed["pass_ms"], 1e-3)
     by_time = min(by_time, _MOST_RUNS / entrant.samples)
     entrant.passes = max(math.ceil(by_time), math.ceil(config.turn_runs / entrant.samples))
+
+
+def _load(entrant: Entrant, feeds: Path, config: BenchmarkConfig) -> dict[str, Any]:
+    session = jsonable(entrant.session)
+    return entrant.child.ask(
+        *("load", config.timeout_seconds),
+        model=str(entrant.path),
+        feeds=str(feeds),
+        session=session,
+    )
+
+
+def _renew(entrant: Entrant, feeds: Path, config: BenchmarkConfig) -> None:
+    entrant.child.close()
+    entrant.child = Child(WORKER, entrant.name)
+    _load(entrant, feeds, config)
+
+
+def _leave(entrant: Entrant, *raised: Any) -> None:
+    entrant.child.__exit__(*raised)
 
 
 def _result(

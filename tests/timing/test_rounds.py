@@ -122,6 +122,26 @@ def test_it_says_whether_the_width_was_reached() -> None:
     assert reached(BenchmarkConfig(within=0.0001, most_rounds=20), 1, "abc") == (False, 20)
 
 
+def test_a_process_is_renewed_every_few_turns_and_then_loads_nothing_again() -> None:
+    asked: list[object] = []
+
+    class Process:
+        def ask(self, task: str, timeout_s: float, passes: int, reload: bool) -> dict[str, object]:
+            asked.append(reload)
+            return {"samples_ms": [1.0]}
+
+    def turns(config: BenchmarkConfig) -> list[object]:
+        asked.clear()
+        entrant = Entrant("a", Path(), "", SessionConfig(), Process())  # type: ignore[arg-type]
+        entrant.renew = lambda: asked.append("renewed")
+        play([entrant], config, nothing)
+        return list(asked)
+
+    assert turns(BenchmarkConfig(rounds=4)) == [True, True, "renewed", False, True]
+    assert turns(BenchmarkConfig(rounds=3, renew=1)) == [True, "renewed", False, "renewed", False]
+    assert turns(BenchmarkConfig(rounds=3, renew=0, reload=False)) == [False, False, False]
+
+
 def test_the_order_of_turns_is_balanced_and_drawn_from_the_seed() -> None:
     def order(seed: int) -> list[str]:
         machine = Machine(np.random.default_rng(0))
