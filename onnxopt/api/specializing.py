@@ -38,6 +38,12 @@ class Specialization:
             rows.append({"pass": "fix-inputs", "values": dict(self.inputs), **kept})
         return Recipe.from_toml(rows)
 
+    def declaring(self, model: ir.Model) -> Recipe:
+        """The step after an exact recipe that writes the sizes of the outputs down."""
+        names = [value.name for value in model.graph.outputs if value.name and _is_open(value)]
+        rows = [{"pass": "declare-output-sizes", "outputs": names}] if self.dims and names else []
+        return Recipe.from_toml(rows)
+
     def applied_to(self, model: ir.Model) -> ir.Model:
         """A copy of a model with all this built in; the model itself where there is nothing.
 
@@ -46,3 +52,7 @@ class Specialization:
         """
         recipe = self.recipe
         return pipeline.run(model, recipe).model if recipe.steps else model
+
+
+def _is_open(value: ir.Value) -> bool:
+    return value.shape is None or any(not isinstance(dim, int) or dim < 0 for dim in value.shape)

@@ -99,7 +99,8 @@ class Workbench:
     @property
     def exact(self) -> Recipe:
         """What is built in, and the target's exact recipe: where quantization starts from."""
-        return self.options.specialize.recipe.then(self.recipe(self.target.exact_recipe))
+        recipe = self.options.specialize.recipe.then(self.recipe(self.target.exact_recipe))
+        return recipe.then(self.options.specialize.declaring(self.specialized))
 
     @property
     def exact_float(self) -> Recipe:
