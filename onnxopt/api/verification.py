@@ -10,11 +10,16 @@ from onnxopt import pipeline
 from onnxopt.api.stateful import spread
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import CheckLimits, Equivalence, check_equivalence, first_difference
-from onnxopt.data import Dataset, Feeds, candidate_inputs, unrolled_source
+from onnxopt.data import (
+    Dataset,
+    Feeds,
+    candidate_inputs,
+    feedable_signature,
+    unrolled_source,
+)
 from onnxopt.errors import MismatchError, OnnxoptError
 from onnxopt.exactness import Exactness
 from onnxopt.pipeline import PipelineResult
-from onnxopt.signature import signature_of
 
 _SAMPLES = 8
 
@@ -65,7 +70,7 @@ def _samples(bench: Workbench) -> Dataset | None:
         return test if unrolled_source(test) is None else spread(test, _SAMPLES)
     if bench.options.dims:
         dims, seed = bench.options.dims, bench.options.seed
-        return candidate_inputs(signature_of(bench.specialized), dims=dims, seed=seed)
+        return candidate_inputs(feedable_signature(bench.specialized, dims), dims=dims, seed=seed)
     return None
 
 

@@ -6,7 +6,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterable
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,18 @@ from onnxopt.comparing.process import Ending, run_limited
 from onnxopt.comparing.randomness import random_outputs
 from onnxopt.comparing.request import FIXED, PHASE, REQUEST, RESULT, Request
 from onnxopt.comparing.summary import OutputSummary
-from onnxopt.data import MAX_PLANS, Dataset, Feeds, Sample, candidate_inputs
+from onnxopt.data import (
+    MAX_PLANS,
+    Dataset,
+    Feeds,
+    Sample,
+    candidate_inputs,
+    feedable_signature,
+)
 from onnxopt.errors import DataError, LimitError, ModelError, OnnxoptError
 from onnxopt.exactness import Exactness, Tolerance
 from onnxopt.fixed import fixed_inputs
-from onnxopt.signature import Signature, signature_of
+from onnxopt.signature import Signature, TensorSpec, signature_of
 from onnxopt.store import load, save
 
 _GRACE_S = 10.0
@@ -210,12 +217,27 @@ def _samples(
 
 def _narrower(reference: ir.Model, candidate: ir.Model) -> Signature:
     """The candidate's signature, which may have fewer sizes; the reference's where the inputs are
-    others altogether, which the check will find.
+    others altogether, which the check will find. Sizes that weights decide are numbers in both.
     """
-    ours, theirs = signature_of(reference), signature_of(candidate)
+    ours = feedable_signature(reference)
+    theirs = _filled(signature_of(candidate), ours)
     fixed = fixed_inputs(candidate)
     names = [spec.name for spec in ours.inputs if spec.name not in fixed]
     return theirs if names == [spec.name for spec in theirs.inputs] else ours
+
+
+def _filled(signature: Signature, known: Signature) -> Signature:
+    """The open sizes of a signature as numbers where the other one has them."""
+
+    def filled(spec: TensorSpec) -> TensorSpec:
+        other = known.input(spec.name)
+        if spec.shape is None or other is None or len(other.shape or ()) != len(spec.shape):
+            return spec
+        pairs = zip(spec.shape, other.shape or (), strict=True)
+        shape = (b if isinstance(b, int) and not isinstance(a, int) else a for a, b in pairs)
+        return replace(spec, shape=tuple(shape))
+
+    return replace(signature, inputs=tuple(filled(spec) for spec in signature.inputs))
 
 
 def _as_sample(value: Sample | Feeds, number: int) -> Sample:

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from onnxopt.data import Feeds, SizeChoices, SourceDataset, synthesize_workable
+from onnxopt.data import (
+    Feeds,
+    SizeChoices,
+    SourceDataset,
+    feedable_signature,
+    synthesize_workable,
+)
 from onnxopt.errors import LimitError, OnnxoptError
 from onnxopt.runtime import Session, SessionConfig, open_session
-from onnxopt.signature import signature_of
 from onnxopt.store import load
 
 
@@ -35,7 +40,7 @@ def workable_inputs(
     loaded = model if isinstance(model, ir.Model) else load(model)
     with open_session(model, SessionConfig(spinning=False, optimization="off")) as session:
         return synthesize_workable(
-            signature_of(loaded),
+            feedable_signature(loaded, dims or ()),
             lambda feeds: _complaint(session, feeds),
             dims=dims,
             seed=seed,

@@ -2,6 +2,7 @@
 
 from onnxopt.data.batching import batched
 from onnxopt.data.dataset import Dataset, Feeds, Sample, SourceDataset, in_memory
+from onnxopt.data.implied import feedable_signature
 from onnxopt.data.options import DataOptions
 from onnxopt.data.preprocess import PRESETS, Preprocess
 from onnxopt.data.sequences import Carried, run_sequences, unroll, unrolled_source
@@ -40,6 +41,7 @@ __all__ = [
     "calibration_only",
     "candidate_inputs",
     "each_size",
+    "feedable_signature",
     "in_memory",
     "open_dataset",
     "open_dimensions",

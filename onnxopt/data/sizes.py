@@ -24,6 +24,8 @@ _FAVOURITES: Mapping[str, tuple[int, ...]] = {
 }
 """Per role, the first and second choice, then fallbacks in step with one another."""
 
+_TIMES = (64, 256)
+
 MAX_PLANS = 24
 """The most plans of sizes for one signature."""
 
@@ -119,7 +121,10 @@ def each_size(sizes: SizeChoices) -> tuple[Sizes, ...]:
 
 
 def _plans(dimensions: list[Dimension]) -> Iterator[Sizes]:
-    """All dimensions in step; all but the batch; all ones; then one dimension at a time."""
+    """All dimensions in step; all but the batch; all ones; one dimension at a time.
+
+    Last comes a first axis that is no batch but time, and long enough for windows.
+    """
     longest = max((len(d.choices) for d in dimensions), default=1)
     diagonal = [{d.key: _choice(d, at) for d in dimensions} for at in range(longest)]
     single = {d.key: 1 for d in dimensions if d.choices == _FAVOURITES["batch"]}
@@ -130,6 +135,7 @@ def _plans(dimensions: list[Dimension]) -> Iterator[Sizes]:
         for d in dimensions:
             other = next(size for size in d.choices if size != plan[d.key])
             yield {**plan, **single, d.key: other}
+    yield from ({**diagonal[0], **dict.fromkeys(single, size)} for size in _TIMES)
 
 
 def _choice(dimension: Dimension, at: int) -> int:
