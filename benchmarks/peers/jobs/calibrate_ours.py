@@ -6,19 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnxopt.startup import prepare_process
-
-prepare_process()  # as the command does before it imports anything else
-
-from onnxopt import pipeline, store  # noqa: E402
-from onnxopt.api import RunOptions  # noqa: E402
-from onnxopt.api.workbench import Workbench  # noqa: E402
-from onnxopt.calibrate import collect, value_range  # noqa: E402
-from onnxopt.data import Sample, SourceDataset, Split  # noqa: E402
-from onnxopt.graph import all_nodes  # noqa: E402
-from onnxopt.recipe import Recipe  # noqa: E402
-from onnxopt.signature import signature_of  # noqa: E402
-from peers.made_resnet import image  # noqa: E402
+from onnxopt import pipeline, store
+from onnxopt.api import RunOptions
+from onnxopt.api.workbench import Workbench
+from onnxopt.calibrate import collect, value_range
+from onnxopt.data import Sample, SourceDataset, Split
+from onnxopt.graph import all_nodes
+from onnxopt.recipe import Recipe
+from onnxopt.signature import signature_of
+from peers.made_resnet import image
 
 
 @dataclass(frozen=True)
