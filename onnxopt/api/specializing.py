@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxopt import pipeline
 from onnxopt.recipe import Recipe
+from onnxopt.signature import signature_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Specialization:
 
     def declaring(self, model: ir.Model) -> Recipe:
         """The step after an exact recipe that writes the sizes of the outputs down."""
-        names = [value.name for value in model.graph.outputs if value.name and _is_open(value)]
+        names = [spec.name for spec in signature_of(model).outputs if not spec.is_static]
         rows = [{"pass": "declare-output-sizes", "outputs": names}] if self.dims and names else []
         return Recipe.from_toml(rows)
 
@@ -52,7 +53,3 @@ class Specialization:
         """
         recipe = self.recipe
         return pipeline.run(model, recipe).model if recipe.steps else model
-
-
-def _is_open(value: ir.Value) -> bool:
-    return value.shape is None or any(not isinstance(dim, int) or dim < 0 for dim in value.shape)

@@ -78,10 +78,11 @@ def play(entrants: Sequence[Entrant], config: BenchmarkConfig, progress: Progres
 def _turn(entrant: Entrant, config: BenchmarkConfig) -> dict[str, Any]:
     """One turn, in a new process where the old one has had its share."""
     played = len(entrant.turns)
-    fresh = bool(entrant.renew and config.renew and played and played % config.renew == 0)
-    if entrant.renew and fresh:
-        entrant.renew()
-    reload = config.reload and not fresh
+    due = config.renew and played and played % config.renew == 0
+    renew = entrant.renew if due else None
+    if renew is not None:
+        renew()
+    reload = config.reload and renew is None
     return entrant.child.ask("turn", config.timeout_seconds, passes=entrant.passes, reload=reload)
 
 
