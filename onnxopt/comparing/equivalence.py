@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ def check_equivalence(
     with tempfile.TemporaryDirectory(prefix="onnxopt-") as name:
         folder = Path(name)
         models = [_model_of(reference), _model_of(candidate)]
-        samples, made_up, variety = _samples(data, _narrower(*models), limits.samples)
+        samples, made_up, variety = _samples(data, models, limits.samples)
         count = 0
         for count, sample in enumerate(samples, 1):
             write_sample(sample, folder, count - 1)
@@ -202,11 +202,11 @@ def _crashed(ending: Ending, model: str, doing: str, tolerance: Tolerance | None
 
 
 def _samples(
-    data: Dataset | Iterable[Feeds] | None, signature: Signature, most: int
+    data: Dataset | Iterable[Feeds] | None, models: Sequence[ir.Model], most: int
 ) -> tuple[Iterable[Sample], bool, int]:
     """The samples to try, whether the reference may reject some, and how many sizes are enough."""
     if data is None:
-        return candidate_inputs(signature), True, 2
+        return candidate_inputs(_narrower(*models)), True, 2
     made_up = bool(getattr(data, "is_random", False))
     variety = int(getattr(getattr(data, "source", None), "variety", 2))
     values: Iterable[Sample | Feeds] = data
