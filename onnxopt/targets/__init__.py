@@ -9,10 +9,11 @@ from onnxopt.targets.predicates import (
     predicate_words,
     product_of_sum,
 )
-from onnxopt.targets.target import INTEGERS, Int8Scheme, SessionOptions, Target
+from onnxopt.targets.target import INTEGERS, ChannelsLast, Int8Scheme, SessionOptions, Target
 
 __all__ = [
     "INTEGERS",
+    "ChannelsLast",
     "Cost",
     "FloatKernel",
     "Int8Scheme",

@@ -93,8 +93,8 @@ class Kernel(BaseModel):
             runtime itself joins the kernel with the QuantizeLinear of a later reader.
         absorbs: Ops right after it that cost nothing when its output is quantized after them.
         gain: Time of the float kernel less time of the integer one; negative where float is faster.
-        entry: What it costs more where codes begin right before or right after it: a runtime that
-            moves the QuantizeLinear across it then computes it in codes, but in the float layout.
+        channels_first: What it costs more in codes that do not lie channels last, or in float right
+            before codes: a runtime that moves the QuantizeLinear across it computes it in them.
         block: The float kernel computes channels in multiples of it: 17 of them take as long as 32
             with 16.
         since: The runtime version with which the row was tried.
@@ -114,7 +114,7 @@ class Kernel(BaseModel):
     output: Literal["codes", "float"] = "codes"
     absorbs: tuple[str, ...] = ()
     gain: Cost = Cost()
-    entry: Cost = Cost()
+    channels_first: Cost = Cost()
     block: int = Field(default=1, ge=1)
     since: str = Field(default="1.31", pattern=r"^\d+\.\d+$")
 
@@ -122,6 +122,11 @@ class Kernel(BaseModel):
     def runs_as(self) -> tuple[str, ...]:
         """The ops it turns into."""
         return () if self.shares_codes else self.becomes or (self.op,)
+
+    @property
+    def minds_layout(self) -> bool:
+        """Whether it matters to it how its codes lie."""
+        return self.channels_first != Cost()
 
     @property
     def may_leave_float(self) -> bool:

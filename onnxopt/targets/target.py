@@ -33,6 +33,25 @@ class SessionOptions(BaseModel):
     optimization: OptLevel = "all"
 
 
+class ChannelsLast(BaseModel):
+    """Which integer kernels leave their codes channels last.
+
+    Attributes:
+        made: Ops that do, whatever they read.
+        kept: Ops that do where all that they read lies so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    made: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+    @property
+    def ops(self) -> frozenset[str]:
+        """Both."""
+        return frozenset((*self.made, *self.kept))
+
+
 class Int8Scheme(BaseModel):
     """Which integers the device's kernels multiply, and what the way to and from them costs.
 
@@ -47,6 +66,7 @@ class Int8Scheme(BaseModel):
         bias: Whether biases are int32 codes or stay float.
         cache: Elements of the greatest float tensor that stays near the core between two kernels;
             None where nobody looked.
+        channels_last: Where codes lie channels last.
         fixed_sizes: Whether codes are sure to come out right only where all sizes of the model's
             inputs are numbers.
         quantize: Cost of a QuantizeLinear.
@@ -63,6 +83,7 @@ class Int8Scheme(BaseModel):
     per_channel: bool = True
     bias: Literal["int32", "float"] = "int32"
     cache: int | None = Field(default=None, ge=1)
+    channels_last: ChannelsLast = ChannelsLast()
     fixed_sizes: bool = False
     quantize: Cost = Cost()
     dequantize: Cost = Cost()

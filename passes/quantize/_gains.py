@@ -53,9 +53,9 @@ def gain_ns(unit: Unit, sizes: Sizes, scheme: Int8Scheme) -> float:
     )
 
 
-def entry_ns(unit: Unit, sizes: Sizes) -> float:
-    """Nanoseconds that a unit takes more where codes begin right before or right after it."""
-    return unit.kernel.entry.of(elements=_elements(unit, sizes))
+def channels_first_ns(unit: Unit, sizes: Sizes) -> float:
+    """Nanoseconds that a unit takes more in codes that lie channels first."""
+    return unit.kernel.channels_first.of(elements=_elements(unit, sizes))
 
 
 def _elements(unit: Unit, sizes: Sizes) -> float:

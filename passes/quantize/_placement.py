@@ -13,7 +13,8 @@ import onnx_ir as ir
 
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._cut import UNLIMITED, CutGraph
-from onnxopt_passes.quantize._gains import Sizes, entry_ns, gain_ns
+from onnxopt_passes.quantize._gains import Sizes, channels_first_ns, gain_ns
+from onnxopt_passes.quantize._layout import Surroundings, surroundings
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._units import (
     Unit,
@@ -52,6 +53,8 @@ def place(
         chooser.add_partner(unit)
     for value in values_of(units):
         chooser.add_conversions(value)
+    for unit, around in surroundings(units, scheme.channels_last).items():
+        chooser.add_layout(unit, around)
     if penalties is not None:
         for unit in units:
             chooser.add_weight_noise(unit, penalties)
@@ -63,9 +66,11 @@ def place(
 def saved_ns(
     units: Sequence[Unit], chosen: Collection[Unit], sizes: Sizes, scheme: Int8Scheme
 ) -> float:
-    """Nanoseconds that a choice saves: its gains, less its conversions."""
+    """Nanoseconds that a choice saves: its gains, less its conversions and wrong layouts."""
     owners = owners_of(units)
     saved = sum(gain_ns(unit, sizes, scheme) for unit in chosen)
+    for unit, around in surroundings(units, scheme.channels_last).items():
+        saved -= channels_first_ns(unit, sizes) if around.slow(unit in chosen, chosen) else 0.0
     for value in values_of(units):
         producer = value.producer()
         owner = owners.get(producer) if producer is not None else None
@@ -76,9 +81,6 @@ def saved_ns(
         elements = sizes.get(value.name or "", 0.0)
         if in_integers and not (made and owner is not None and owner.kernel.output == "codes"):
             saved -= scheme.quantize.of(elements=elements)
-            around = {reader for reader in units_reading if reader in chosen}
-            around |= {owner} if owner is not None else set()
-            saved -= sum(entry_ns(unit, sizes) for unit in around)
         if made and owner is not None and not owner.kernel.may_leave_float:
             in_float = len(units_reading) - in_integers
             in_float += readers.count(None) + value.is_graph_output()
@@ -120,14 +122,10 @@ class _Chooser:
         places = [self._places[reader] for reader in dict.fromkeys(readers) if reader is not None]
         elements = self._sizes.get(value.name or "", 0.0)
         quantized = self._cut.add_node()
-        entry = self._scheme.quantize.of(elements=elements)
-        entry += entry_ns(owner, self._sizes) if owner is not None else 0.0
-        self._cut.add_edge(quantized, start, _picoseconds(entry))
-        for reader in dict.fromkeys(reader for reader in readers if reader is not None):
-            self._cut.add_edge(self._places[reader], quantized, UNLIMITED)
-            further = _picoseconds(entry_ns(reader, self._sizes))
-            if further:
-                self._cut.add_edge(self._places[reader], start, further)
+        cost = _picoseconds(self._scheme.quantize.of(elements=elements))
+        self._cut.add_edge(quantized, start, cost)
+        for place_ in places:
+            self._cut.add_edge(place_, quantized, UNLIMITED)
         if owner is None or owner.kernel.may_leave_float:
             return
         cost = _picoseconds(self._scheme.dequantize.of(elements=elements))
@@ -135,6 +133,21 @@ class _Chooser:
             self._cut.add_edge(start, place_, cost)
         in_float = readers.count(None) + value.is_graph_output()
         self._cut.add_edge(start, self._cut.sink, in_float * cost)
+
+    def add_layout(self, unit: Unit, around: Surroundings) -> None:
+        """Charge codes that lie channels first around a unit that minds, once either way."""
+        here, cost = self._places[unit], _picoseconds(channels_first_ns(unit, self._sizes))
+        if around.ahead is None:
+            self._cut.add_edge(here, self._cut.sink, cost)
+        else:
+            last = self._cut.add_node()
+            self._cut.add_edge(here, last, cost)
+            for other in around.ahead:
+                self._cut.add_edge(last, self._places[other], UNLIMITED)
+        coded = self._cut.add_node()
+        self._cut.add_edge(coded, here, cost)
+        for other in around.behind:
+            self._cut.add_edge(self._places[other], coded, UNLIMITED)
 
     def add_weight_noise(self, unit: Unit, penalties: Noise) -> None:
         """Charge what a unit's integer weights do to the outputs."""

@@ -24,6 +24,7 @@ OPS = [
     "HardSwish(a)",
     "Mul(a, b)",
     POOL,
+    "Transpose<perm = [0, 1, 3, 2]>(a)",
 ]
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from small_units import OPS, TARGET, drawn_body, scheme, units_of
 
 from onnxopt import store
-from onnxopt_passes.quantize._gains import entry_ns, gain_ns
-from onnxopt_passes.quantize._placement import place, saved_ns
+from onnxopt_passes.quantize._gains import channels_first_ns, gain_ns
+from onnxopt_passes.quantize._placement import place, saved_ns, tensor_names
 from onnxopt_passes.quantize._units import Unit, find_units
 
 
@@ -37,13 +37,37 @@ def predicted_ns(
         elements = sizes.get(value.name or "", 0.0)
         if not made and any(readers):
             total += scheme().quantize.of(elements=elements)
-            beside = {owner[use.node] for use in value.uses() if owner.get(use.node) in chosen}
-            beside |= {owner[producer]} if producer in owner else set()
-            total += sum(entry_ns(unit, sizes) for unit in beside)
         if made:
             in_float = readers.count(False) + value.is_graph_output()
             total += in_float * scheme().dequantize.of(elements=elements)
+    for unit in units:
+        if unit.node.op_type == "MaxPool" and channels_first(unit, owner, chosen):
+            total += channels_first_ns(unit, sizes)
     return total
+
+
+def channels_first(unit: Unit, owner: Mapping[ir.Node, Unit], chosen: frozenset[Unit]) -> bool:
+    """Whether a MaxPool reads codes channels first, or codes come to it from behind."""
+    if unit in chosen:
+        return not all(lies_last(value, owner, chosen) for value in unit.inputs)
+    return any(in_codes(value, owner, chosen) for value in unit.outputs)
+
+
+def lies_last(value: ir.Value, owner: Mapping[ir.Node, Unit], chosen: frozenset[Unit]) -> bool:
+    maker = owner.get(producer) if (producer := value.producer()) is not None else None
+    if maker is None or maker not in chosen or maker.node.op_type == "Transpose":
+        return False
+    if maker.node.op_type == "Conv":
+        return True
+    return all(lies_last(operand, owner, chosen) for operand in maker.inputs)
+
+
+def in_codes(value: ir.Value, owner: Mapping[ir.Node, Unit], chosen: frozenset[Unit]) -> bool:
+    readers = [owner[use.node] for use in value.uses() if use.node in owner]
+    if any(reader in chosen for reader in readers):
+        return True
+    movers = [reader for reader in readers if reader.node.op_type in ("MaxPool", "Transpose")]
+    return any(in_codes(out, owner, chosen) for mover in movers for out in mover.outputs)
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,21 +102,34 @@ def test_elementwise_ops_alone_stay_float() -> None:
     assert chosen_ops("a = Add(x, x) y = HardSwish(a)", 100_000) == []
 
 
-def test_what_stands_between_heavy_convs_joins_them() -> None:
+def chosen_among_heavy(body: str) -> list[str]:
     wide = "float[128,128,1,1] w = {" + ", ".join(["1"] * 128**2) + "}"
     narrow = "float[128,1,1,1] d = {" + ", ".join(["1"] * 128) + "}"
-    text = (
+    model = store.from_text(
         '<ir_version: 8, opset_import: ["" : 17]> g (float[1,128,4,4] x) => (float[1,128,4,4] y) '
-        f"<{wide}, {narrow}> {{ a = Conv(x, w) h = HardSwish(a) b = Conv<group = 128>(h, d) "
-        "s = Add(b, a) y = Conv(s, w) }"
+        f"<{wide}, {narrow}> {{ {body} }}"
     )
-    model = store.from_text(text)
     units = [found for found in find_units(model, TARGET) if isinstance(found, Unit)]
-    sizes = dict.fromkeys(("x", "a", "h", "b", "s", "y"), 100_000.0)
-    assert [u.node.op_type for u in units if u in place(units, sizes, scheme())] == [
-        "Conv",
-        "HardSwish",
-        "Conv",
-        "Add",
-        "Conv",
-    ]
+    sizes = dict.fromkeys(tensor_names(units), 100_000.0)
+    return [u.node.op_type for u in units if u in place(units, sizes, scheme())]
+
+
+def test_what_stands_between_heavy_convs_joins_them() -> None:
+    body = (
+        "a = Conv(x, w) h = HardSwish(a) b = Conv<group = 128>(h, d) s = Add(b, a) y = Conv(s, w)"
+    )
+    assert chosen_among_heavy(body) == ["Conv", "HardSwish", "Conv", "Add", "Conv"]
+
+
+@pytest.mark.parametrize(
+    ("between", "pooled"),
+    [
+        ("m = MaxPool<kernel_shape = [1, 1]>(a)", True),
+        ("b = Add(a, a) m = MaxPool<kernel_shape = [1, 1]>(b)", True),
+        ("b = Transpose<perm = [0, 1, 3, 2]>(a) m = MaxPool<kernel_shape = [1, 1]>(b)", False),
+        ("m = MaxPool<kernel_shape = [1, 1]>(x)", False),
+    ],
+)
+def test_max_pool_is_in_codes_only_where_they_lie_channels_last(between: str, pooled: bool) -> None:
+    body = f"a = Conv(x, w) {between} y = Conv(m, w)"
+    assert ("MaxPool" in chosen_among_heavy(body)) is pooled
