@@ -63,8 +63,9 @@ def collect(
         what: How much to write down of each tensor. The tensors of ``what.channels`` are looked at
             too.
         threads: Threads inside one operator.
-        workers: Samples that run at once, each with one thread inside its operators, where there is
-            memory for their tensors; more than one replaces ``threads``.
+        workers: Samples that run at once, each with one thread inside its operators; where there is
+            no memory for their tensors, threads inside the operators of one sample. More than one
+            replaces ``threads``.
         cache: Folder of the cache, keyed by model, data and names; None caches nothing. What is
             there serves whoever asks for no more than it holds.
         progress: Told after each sample.
@@ -129,7 +130,7 @@ def tapped_values(
     groups = group_by_size(names, [sizes[name] for name in names], _TAPPED_ELEMENTS)
     for sample in dataset if plan.fed else ():
         yield {name: sample.feeds[name] for name in plan.fed}
-    config = SessionConfig(threads=threads, spinning=False)
+    config = SessionConfig(threads=threads, spinning=False, planned_memory=False)
     for group in groups:
         with open_session(with_outputs(model, group), config) as session:
             for sample in dataset:
@@ -149,7 +150,8 @@ class _Taking:
     def collect(self, model: ir.Model, plan: TapPlan) -> Statistics:
         """Run the samples; statistics of what was found."""
         groups, at_once = self._groups(model, plan)
-        config = SessionConfig(threads=1 if at_once > 1 else self.threads)
+        threads = 1 if at_once > 1 else max(self.threads, self.workers)
+        config = SessionConfig(threads=threads, planned_memory=False)
         records = [_Record(self.what) for _ in range(at_once)]
         samples = len(self.dataset)
         for number, group in enumerate(groups):

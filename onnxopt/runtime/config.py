@@ -26,6 +26,8 @@ class SessionConfig:
         optimization: ONNX Runtime's graph optimisation level.
         spinning: Whether idle threads of the pool spin for more work (faster alone, harmful to
             whatever else computes on the machine).
+        planned_memory: Whether a run takes one block for all tensors of its first run's sizes; where
+            most of them are outputs, taking each as it comes is faster and smaller.
         io_binding: Whether inputs are put into the device's memory once and outputs stay there
             between runs, so that a timed run copies nothing.
         cuda_graph: Whether the CUDA provider records the kernels of the first run and replays them
@@ -42,6 +44,7 @@ class SessionConfig:
     precision: Precision = "fp32"
     optimization: OptLevel = "all"
     spinning: bool = True
+    planned_memory: bool = True
     io_binding: bool = False
     cuda_graph: bool = False
     optimized_model_path: Path | None = None

@@ -94,6 +94,7 @@ def session_options(config: SessionConfig) -> ort.SessionOptions:
     options.log_severity_level = SILENT
     options.intra_op_num_threads = config.threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = config.planned_memory
     level = getattr(ort.GraphOptimizationLevel, _LEVELS[config.optimization])
     options.graph_optimization_level = level
     # with spinning on, threads still stop when the last run ends: an idle session costs nothing
