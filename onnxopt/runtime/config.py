@@ -26,7 +26,7 @@ class SessionConfig:
         optimization: ONNX Runtime's graph optimisation level.
         spinning: Whether idle threads of the pool spin for more work (faster alone, harmful to
             whatever else computes on the machine).
-        planned_memory: Whether a run takes one block for tensors of the sizes of the first run; where
+        planned_memory: Whether a run takes one block for tensors of the first run's sizes; where
             most of them are outputs, taking each as it comes is faster and smaller.
         io_binding: Whether inputs are put into the device's memory once and outputs stay there
             between runs, so that a timed run copies nothing.
