@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -90,6 +91,7 @@ def run(command: str, folder: Path, values: dict[str, str]) -> str:
 
 def main() -> None:
     """Run every command and write the page."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     values, parts = variables(), [HEAD]
     with tempfile.TemporaryDirectory() as name:
         for title, command in COMMANDS:

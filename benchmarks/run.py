@@ -26,6 +26,9 @@ PARTS = {
 
 def main(arguments: list[str]) -> int:
     """Run the parts one after the other; what follows the first option goes to every one."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(f"{__doc__}\n\nparts: {', '.join(PARTS)}; PART --help for the options of one")
+        return 0
     first = next((n for n, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     names, options = arguments[:first], [word for word in arguments[first:] if word != "--"]
     unknown = [name for name in names if name not in PARTS]
