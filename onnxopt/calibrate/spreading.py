@@ -19,8 +19,8 @@ def spread(
 ) -> None:
     """Do ``work(state, item)`` for each item, as many at once as there are states.
 
-    Items are read by the caller's thread, one for each thread that is free, so that no more of
-    them are held than there are states. The first failure ends it and is raised here.
+    Items are read by the caller's thread, and one more of them than there are states, so that no
+    thread waits for its next one. The first failure ends it and is raised here.
 
     Args:
         items: What to work on.
@@ -49,7 +49,7 @@ def spread(
     with ThreadPoolExecutor(len(states)) as pool:
         for item in items:
             running.add(pool.submit(task, item))
-            if len(running) == len(states):
+            if len(running) > len(states):
                 count, running = _reap(running, count, told)
         while running:
             count, running = _reap(running, count, told)

@@ -89,7 +89,7 @@ def weight_scales(
         least: Lower bound of each scale, [channels] or one number.
     """
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
-    peaks = np.abs(weight.astype(np.float64)).max(axis=others, initial=0.0)
+    peaks = np.abs(weight).max(axis=others, initial=0.0).astype(np.float64)
     if not scheme.per_channel:
         peaks = np.full_like(peaks, peaks.max(initial=0.0))
     scales = np.maximum(peaks / _weight_code(scheme), least)
@@ -107,8 +107,10 @@ def quantize_weight(
     shape = [1] * weight.ndim
     shape[axis] = -1
     top = _weight_code(scheme)
-    codes = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(shape))
-    return np.clip(codes, -top, top).astype(np.int8)
+    codes = weight.astype(np.float64)  # in place from here on: memory is the time
+    np.divide(codes, scales.astype(np.float64).reshape(shape), out=codes)
+    np.clip(np.rint(codes, out=codes), -top, top, out=codes)
+    return codes.astype(np.int8)
 
 
 def least_weight_scales(bias: FloatArray, activation: Encoding) -> FloatArray:
