@@ -26,6 +26,8 @@ class Cost(BaseModel):
 
     Attributes:
         mac: Nanoseconds for each multiply-accumulate.
+        skipped: Nanoseconds for each of those that a dilated Conv spends on padding: float kernels
+            leave them out.
         tap: Nanoseconds for each place of a Conv's window at each place of its output, whatever
             the number of channels.
         group: The same, once for each group of the Conv.
@@ -39,6 +41,7 @@ class Cost(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mac: float = 0.0
+    skipped: float = 0.0
     tap: float = 0.0
     group: float = 0.0
     weight: float = 0.0
@@ -52,6 +55,7 @@ class Cost(BaseModel):
         *,
         elements: float,
         macs: float = 0.0,
+        skipped: float = 0.0,
         taps: float = 0.0,
         groups: float = 0.0,
         weights: float = 0.0,
@@ -59,9 +63,10 @@ class Cost(BaseModel):
         spilled: float = 0.0,
     ) -> float:
         """Nanoseconds for an op of this size."""
-        products = self.mac * macs + self.tap * taps + self.group * groups + self.weight * weights
+        products = self.mac * macs + self.skipped * skipped
+        gathered = self.tap * taps + self.group * groups + self.weight * weights
         moved = self.element * elements + self.read * reads + self.spill * spilled
-        return products + moved + self.node
+        return products + gathered + moved + self.node
 
 
 def blocked(channels: int, block: int) -> int:
@@ -149,6 +154,8 @@ class FloatKernel(BaseModel):
         needs: Words that must hold for the node, see ``predicates``.
         cost: Of a run. Elements are those of the output, or of what is read where that is more and
             the op has no weight.
+        after_codes: What it costs more where its operand has not come all the way from float Convs
+            and no integer kernel reads what it makes: it then misses the layout of both.
         block: Channels are computed in multiples of it: 17 of them take as long as 32 with 16.
     """
 
@@ -157,6 +164,7 @@ class FloatKernel(BaseModel):
     op: str = Field(min_length=1)
     needs: tuple[Annotated[str, AfterValidator(_known_word)], ...] = ()
     cost: Cost = Cost()
+    after_codes: Cost = Cost()
     block: int = Field(default=1, ge=1)
 
     def fits(self, node: ir.Node) -> bool:

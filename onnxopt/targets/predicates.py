@@ -12,6 +12,7 @@ from onnxopt.errors import UsageError
 from onnxopt.graph import attribute, constant, is_constant, is_op, only_consumer, rank, scalar
 
 _CURVES = ("Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Mish", "Sigmoid", "Softplus", "Tanh")
+_BLOCKED_MODES = ("half_pixel", "align_corners", "asymmetric")
 _PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 Verdict = Literal[True] | str
@@ -174,6 +175,41 @@ def before_a_curve(node: ir.Node) -> Verdict:
     return any(is_op(reader, *_CURVES) for reader in readers) or "no curve follows it"
 
 
+def of_silu(node: ir.Node) -> Verdict:
+    """A Sigmoid that only a Mul with its own operand reads."""
+    reader = only_consumer(node.outputs[0])
+    gates = reader is not None and is_op(reader, "Mul") and node.inputs[0] in reader.inputs
+    return gates or "it is multiplied by something else"
+
+
+def whole_upscale(node: ir.Node) -> Verdict:
+    """A linear Resize of 8 channels or more by whole numbers, as blocked kernels know it."""
+    if attribute(node, "mode", "nearest") != "linear":
+        return "it does not interpolate linearly"
+    if attribute(node, "coordinate_transformation_mode", "half_pixel") not in _BLOCKED_MODES:
+        return "no blocked kernel has its coordinates"
+    factors = _factors(node)
+    if not factors or any(factor < 1 or factor != round(factor) for factor in factors):
+        return "its factors are not known to be whole"
+    channels = node.outputs[0].shape[1] if rank(node.outputs[0]) == 4 else None  # type: ignore[index]
+    return not isinstance(channels, int) or channels >= 8 or "it has fewer than 8 channels"
+
+
+def _factors(node: ir.Node) -> list[float]:
+    """By how much each axis grows; empty where that is not known."""
+    scales = constant(_input(node, 2))
+    if scales is not None and scales.size:
+        return [float(factor) for factor in scales.reshape(-1)]
+    before, after = (
+        value.shape if value is not None else None for value in (node.inputs[0], node.outputs[0])
+    )
+    if before is None or after is None or len(before) != len(after) or len(before) < 3:
+        return []
+    pairs = list(zip(before.dims[2:], after.dims[2:], strict=True))
+    numbers = [(b, a) for b, a in pairs if isinstance(b, int) and isinstance(a, int) and b]
+    return [a / b for b, a in numbers] if len(numbers) == len(pairs) else []
+
+
 def nearest(node: ir.Node) -> Verdict:
     """A Resize that only repeats or drops elements."""
     return attribute(node, "mode", "nearest") == "nearest" or "it interpolates"
@@ -230,6 +266,7 @@ _WORDS: dict[str, Predicate] = {
         groups_of_16_channels,
         nearest,
         no_constant_operand,
+        of_silu,
         one_output,
         one_product,
         plain_gemm,
@@ -238,5 +275,6 @@ _WORDS: dict[str, Predicate] = {
         rising_line,
         weight_rank_2,
         weight_rank_3,
+        whole_upscale,
     )
 }

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from onnxopt.graph import attribute
 from onnxopt.targets import Int8Scheme, blocked
-from onnxopt_passes.quantize._units import Unit, output_axis, weight_dims
+from onnxopt_passes.quantize._skipped import skipped_share
+from onnxopt_passes.quantize._units import Slowed, Unit, output_axis, weight_dims
 
 _INPUTS = 1
 
@@ -42,9 +43,13 @@ def gain_ns(unit: Unit, sizes: Sizes, scheme: Int8Scheme) -> float:
     is_conv = unit.node.op_type == "Conv" and bool(dims) and dims[0] > 0
     taps = elements / dims[0] * math.prod(dims[2:]) if is_conv else 0.0
     group = attribute(unit.node, "group", 1)
+    products = macs(unit, sizes, unit.kernel.block)
+    pixels = elements / dims[0] if is_conv else 0.0
+    skipped = skipped_share(unit.node, unit.outputs[0], dims[2:], pixels) if is_conv else 0.0
     return unit.kernel.gain.of(
         elements=elements,
-        macs=macs(unit, sizes, unit.kernel.block),
+        macs=products,
+        skipped=skipped * products,
         taps=taps,
         groups=taps * group if isinstance(group, int) else 0.0,
         weights=math.prod(dims) if dims else 0,
@@ -56,6 +61,11 @@ def gain_ns(unit: Unit, sizes: Sizes, scheme: Int8Scheme) -> float:
 def channels_first_ns(unit: Unit, sizes: Sizes) -> float:
     """Nanoseconds that a unit takes more in codes that lie channels first."""
     return unit.kernel.channels_first.of(elements=_elements(unit, sizes))
+
+
+def slowed_ns(slowed: Slowed, sizes: Sizes) -> float:
+    """Nanoseconds that a float node takes more where a unit ahead of it is in integers."""
+    return slowed.cost.of(elements=sizes.get(slowed.value.name or "", 0.0))
 
 
 def _elements(unit: Unit, sizes: Sizes) -> float:

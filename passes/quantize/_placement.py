@@ -13,13 +13,15 @@ import onnx_ir as ir
 
 from onnxopt.targets import Int8Scheme
 from onnxopt_passes._cut import UNLIMITED, CutGraph
-from onnxopt_passes.quantize._gains import Sizes, channels_first_ns, gain_ns
+from onnxopt_passes.quantize._gains import Sizes, channels_first_ns, gain_ns, slowed_ns
 from onnxopt_passes.quantize._layout import Surroundings, surroundings
 from onnxopt_passes.quantize._noise import Noise
 from onnxopt_passes.quantize._units import (
+    Slowed,
     Unit,
     owners_of,
     readers_of,
+    slowed_by,
     values_of,
 )
 
@@ -55,6 +57,8 @@ def place(
         chooser.add_conversions(value)
     for unit, around in surroundings(units, scheme.channels_last).items():
         chooser.add_layout(unit, around)
+    for slowed, by in slowed_by(units).items():
+        chooser.add_slowed(slowed, by)
     if penalties is not None:
         for unit in units:
             chooser.add_weight_noise(unit, penalties)
@@ -71,6 +75,8 @@ def saved_ns(
     saved = sum(gain_ns(unit, sizes, scheme) for unit in chosen)
     for unit, around in surroundings(units, scheme.channels_last).items():
         saved -= channels_first_ns(unit, sizes) if around.slow(unit in chosen, chosen) else 0.0
+    for slowed, by in slowed_by(units).items():
+        saved -= slowed_ns(slowed, sizes) if any(unit in chosen for unit in by) else 0.0
     for value in values_of(units):
         producer = value.producer()
         owner = owners.get(producer) if producer is not None else None
@@ -148,6 +154,14 @@ class _Chooser:
         self._cut.add_edge(coded, here, cost)
         for other in around.behind:
             self._cut.add_edge(self._places[other], coded, UNLIMITED)
+
+    def add_slowed(self, slowed: Slowed, by: Sequence[Unit]) -> None:
+        """Charge what a float node loses, once, whichever unit ahead of it is in integers."""
+        cost = _picoseconds(slowed_ns(slowed, self._sizes))
+        coded = self._cut.add_node()
+        self._cut.add_edge(coded, self._cut.sink, cost)
+        for unit in by:
+            self._cut.add_edge(self._places[unit], coded, UNLIMITED)
 
     def add_weight_noise(self, unit: Unit, penalties: Noise) -> None:
         """Charge what a unit's integer weights do to the outputs."""

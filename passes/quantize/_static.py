@@ -46,10 +46,11 @@ def raised(model: ir.Model, context: Context) -> Iterator[Note]:
 
 
 def sizes_of(model: ir.Model, units: Sequence[Unit], context: Context) -> Sizes:
-    """The sizes of all tensors around these units, on the first sample."""
+    """The sizes of all tensors around these units and of what they slow, on the first sample."""
     if context.calibration is None:
         raise DataError("there is no calibration data", todo="give some with --data")
-    names = tensor_names(units)
+    slowed = (one.value.name or "" for unit in units for one in unit.slowed)
+    names = (*tensor_names(units), *slowed)
     return tensor_sizes(model, names, context.calibration, threads=context.threads)
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from onnxopt.graph import attribute, is_constant, is_op, only_consumer, scalar
-from onnxopt.targets import Kernel, Target, product_of_sum
+from onnxopt.targets import ChannelsLast, Cost, Kernel, Target, product_of_sum
 from onnxopt.transform import Note
+
+_IN_BLOCKS = ("BatchNormalization", "Clip", "Relu", "Sigmoid", "Tanh")
+
+
+@dataclass(frozen=True, eq=False)
+class Slowed:
+    """A float node that costs more where a unit ahead of it is in integers.
+
+    Attributes:
+        value: What it makes.
+        cost: How much more.
+    """
+
+    value: ir.Value
+    cost: Cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +36,15 @@ class Unit:
         kernel: The target's row.
         operands: Positions of its activations among the node's inputs.
         absorbed: The activation function right after it that its output's range makes free.
+        slowed: Float nodes behind it that cost more, once, where it or another unit that has them
+            is in integers.
     """
 
     node: ir.Node
     kernel: Kernel
     operands: tuple[int, ...]
     absorbed: ir.Node | None
+    slowed: tuple[Slowed, ...] = ()
 
     @property
     def inputs(self) -> tuple[ir.Value, ...]:
@@ -67,6 +85,14 @@ def find_units(model: ir.Model, target: Target) -> Iterator[Unit | Note]:
 
     A node that reads a DequantizeLinear is part of a model quantized before: it is left alone.
     """
+    found = list(_units_and_notes(model, target))
+    slowed = _slowed(model, target, owners_of(one for one in found if isinstance(one, Unit)))
+    for one in found:
+        behind = slowed.get(one) if isinstance(one, Unit) else None
+        yield replace(one, slowed=tuple(behind)) if isinstance(one, Unit) and behind else one
+
+
+def _units_and_notes(model: ir.Model, target: Target) -> Iterator[Unit | Note]:
     for node in model.graph:
         if any(value is not None and _is_dequantized(value) for value in node.inputs):
             continue
@@ -78,6 +104,50 @@ def find_units(model: ir.Model, target: Target) -> Iterator[Unit | Note]:
             unit = Unit(node, kernel, _operands(node, kernel), _absorbed(node, kernel))
             if unit.operands and unit.outputs:
                 yield unit
+
+
+def _slowed(
+    model: ir.Model, target: Target, owners: Mapping[ir.Node, Unit]
+) -> dict[Unit, list[Slowed]]:
+    """By unit, the float nodes that it slows."""
+    found: dict[Unit, list[Slowed]] = {}
+    for node in model.graph:
+        row = None if node in owners else target.float_kernel_for(node)
+        if row is None or row.after_codes == Cost():
+            continue
+        if not any(use.node in owners for use in node.outputs[0].uses()):
+            slowed = Slowed(node.outputs[0], row.after_codes)
+            for unit in _in_blocks_ahead(node, target, owners):
+                found.setdefault(unit, []).append(slowed)
+    return found
+
+
+def _in_blocks_ahead(
+    node: ir.Node, target: Target, owners: Mapping[ir.Node, Unit]
+) -> dict[Unit, None]:
+    """The units up to the Convs whose layout a float node has, all being float; {} without."""
+    layout = target.int8.channels_last if target.int8 is not None else ChannelsLast()
+    found: dict[Unit, None] = {}
+    pending = [node.inputs[0]]
+    while pending:
+        value = pending.pop()
+        producer = None if value is None else value.producer()
+        unit = None if producer is None else owners.get(producer)
+        if producer is None or (unit is None and not _keeps_blocks(producer, target)):
+            return {}
+        if unit is None:
+            pending.append(producer.inputs[0])
+        elif unit not in found:
+            if unit.node.op_type not in layout.ops:
+                return {}
+            found[unit] = None
+            pending += [] if unit.node.op_type in layout.made else unit.inputs
+    return found
+
+
+def _keeps_blocks(node: ir.Node, target: Target) -> bool:
+    row = target.float_kernel_for(node)
+    return is_op(node, *_IN_BLOCKS) or (row is not None and row.after_codes != Cost())
 
 
 def _operands(node: ir.Node, kernel: Kernel) -> tuple[int, ...]:
@@ -120,6 +190,15 @@ def readers_of(value: ir.Value, owners: Mapping[ir.Node, Unit]) -> list[Unit | N
         unit = owners.get(node)
         coded = unit is not None and (node is not unit.node or place in unit.operands)
         found.append(unit if coded else None)
+    return found
+
+
+def slowed_by(units: Iterable[Unit]) -> dict[Slowed, list[Unit]]:
+    """Float nodes that integers ahead of them slow, and the units that do."""
+    found: dict[Slowed, list[Unit]] = {}
+    for unit in units:
+        for slowed in unit.slowed:
+            found.setdefault(slowed, []).append(unit)
     return found
 
 

@@ -15,6 +15,7 @@ TARGET = load_target("x64-vnni")
 HEAD = '<ir_version: 8, opset_import: ["" : 17]> g (float[1,8,4,4] x) => (float[1,8,4,4] y)'
 CONV = "float[8,8,1,1] w = {" + ", ".join(["1"] * 64) + "}"
 DEPTHWISE = "float[8,1,1,1] d = {" + ", ".join(["1"] * 8) + "}"
+FACTORS = "float[4] up = {1, 1, 1, 1}"
 POOL = "MaxPool<kernel_shape = [1, 1]>(a)"
 OPS = [
     "Conv(a, w)",
@@ -25,6 +26,7 @@ OPS = [
     "Mul(a, b)",
     POOL,
     "Transpose<perm = [0, 1, 3, 2]>(a)",
+    'Resize<mode = "linear">(a, , up)',
 ]
 
 
@@ -36,7 +38,7 @@ def scheme(target: Target = TARGET) -> Int8Scheme:
 
 def units_of(body: str, target: Target = TARGET) -> tuple[ir.Model, list[Unit]]:
     """A model of one input, one output and two weights, and its units."""
-    model = store.from_text(f"{HEAD} <{CONV}, {DEPTHWISE}> {{ {body} }}")
+    model = store.from_text(f"{HEAD} <{CONV}, {DEPTHWISE}, {FACTORS}> {{ {body} }}")
     return model, [found for found in find_units(model, target) if isinstance(found, Unit)]
 
 

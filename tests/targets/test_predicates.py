@@ -24,6 +24,11 @@ def last(inputs: str, body: str, constants: str) -> ir.Node:
     return list(first.graph)[-1]
 
 
+def upscale(scales: str, mode: str = "linear", coordinates: str = "half_pixel") -> ir.Node:
+    written = f'mode = "{mode}", coordinate_transformation_mode = "{coordinates}"'
+    return node(X, f"y = Resize<{written}>(x, , c)", f"float[4] c = {scales}")
+
+
 X = "float[1,2,4,4] x"
 CONV, WEIGHT = "Conv(x, w)", "float[1,2,1,1] w = {1,2}"
 GEMM = ("float[3,2] x", "float[2,2] w = {1,2,3,4}, float[2] b = {1,2}, float[3] d = {1,2,3}")
@@ -76,6 +81,13 @@ CASES = [
         node(X, 'y = Resize<mode = "linear">(x, , c)', "float[4] c = {1,1,2,2}"),
         "interpolates",
     ),
+    ("of-silu", node(X, "s = Sigmoid(x) y = Mul(s, x)"), True),
+    ("of-silu", node(X, "s = Sigmoid(x) t = Neg(x) y = Mul(s, t)"), "something else"),
+    ("of-silu", node(X, "y = Sigmoid(x)"), "something else"),
+    ("whole-upscale", upscale("{1,1,2,2}"), True),
+    ("whole-upscale", upscale("{1,1,1.5,1.5}"), "whole"),
+    ("whole-upscale", upscale("{1,1,2,2}", mode="nearest"), "linearly"),
+    ("whole-upscale", upscale("{1,1,2,2}", coordinates="pytorch_half_pixel"), "coordinates"),
     ("before-a-curve", node(X, f"c = {CONV} s = Sigmoid(c) y = Mul(c, s)", WEIGHT), True),
     ("before-a-curve", node(X, f"c = {CONV} y = Relu(c)", WEIGHT), "no curve"),
     ("one-product", last(X, f"c = {CONV} y = Add(c, x)", WEIGHT), True),

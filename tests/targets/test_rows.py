@@ -85,6 +85,7 @@ BODIES: dict[
     ("HardSigmoid", ("rising",)): ("y = HardSigmoid(x)", IMAGE, {}),
     ("HardSwish", ()): ("y = HardSwish(x)", IMAGE, {}),
     ("Sigmoid", ()): ("y = Sigmoid(x)", IMAGE, {}),
+    ("Sigmoid", ("of-silu",)): ("s = Sigmoid(x) y = Mul(s, x)", IMAGE, {}),
     ("LeakyRelu", ()): ("y = LeakyRelu(x)", IMAGE, {}),
     ("GlobalAveragePool", ()): ("y = GlobalAveragePool(x)", IMAGE, {}),
     ("AveragePool", ()): ("y = AveragePool<kernel_shape = [2, 2]>(x)", IMAGE, {}),

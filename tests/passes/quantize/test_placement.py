@@ -9,12 +9,14 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_units import OPS, TARGET, drawn_body, scheme, units_of
+from small_units import FACTORS, OPS, TARGET, drawn_body, scheme, units_of
 
 from onnxopt import store
 from onnxopt_passes.quantize._gains import channels_first_ns, gain_ns
 from onnxopt_passes.quantize._placement import place, saved_ns, tensor_names
 from onnxopt_passes.quantize._units import Unit, find_units
+
+AFTER_CODES = 0.8  # nanoseconds an element, of a Resize
 
 
 def predicted_ns(
@@ -43,7 +45,34 @@ def predicted_ns(
     for unit in units:
         if unit.node.op_type == "MaxPool" and channels_first(unit, owner, chosen):
             total += channels_first_ns(unit, sizes)
+    for node in model.graph:
+        if node.op_type == "Resize" and leaves_blocks(node, owner, chosen):
+            total += AFTER_CODES * sizes.get(node.outputs[0].name or "", 0.0)
     return total
+
+
+def leaves_blocks(node: ir.Node, owner: Mapping[ir.Node, Unit], chosen: frozenset[Unit]) -> bool:
+    """Whether a linear Resize would read float blocks but for some integers ahead of it."""
+    if any(use.node in owner for use in node.outputs[0].uses()):
+        return False
+    ahead = makers(node.inputs[0], owner)
+    return ahead is not None and any(unit in chosen for unit in ahead)
+
+
+def makers(value: ir.Value | None, owner: Mapping[ir.Node, Unit]) -> set[Unit] | None:
+    """The units that make a tensor from the last Convs on; None where something else does."""
+    node = None if value is None else value.producer()
+    if node is None or node.op_type in ("Neg", "Transpose"):
+        return None
+    if node.op_type in ("Tanh", "Resize"):
+        return makers(node.inputs[0], owner)
+    found = {owner[node]}
+    for operand in () if node.op_type == "Conv" else owner[node].inputs:
+        further = makers(operand, owner)
+        if further is None:
+            return None
+        found |= further
+    return found
 
 
 def channels_first(unit: Unit, owner: Mapping[ir.Node, Unit], chosen: frozenset[Unit]) -> bool:
@@ -102,15 +131,15 @@ def test_elementwise_ops_alone_stay_float() -> None:
     assert chosen_ops("a = Add(x, x) y = HardSwish(a)", 100_000) == []
 
 
-def chosen_among_heavy(body: str) -> list[str]:
+def chosen_among_heavy(body: str, y: float = 100_000.0) -> list[str]:
     wide = "float[128,128,1,1] w = {" + ", ".join(["1"] * 128**2) + "}"
     narrow = "float[128,1,1,1] d = {" + ", ".join(["1"] * 128) + "}"
     model = store.from_text(
         '<ir_version: 8, opset_import: ["" : 17]> g (float[1,128,4,4] x) => (float[1,128,4,4] y) '
-        f"<{wide}, {narrow}> {{ {body} }}"
+        f"<{wide}, {narrow}, {FACTORS}> {{ {body} }}"
     )
     units = [found for found in find_units(model, TARGET) if isinstance(found, Unit)]
-    sizes = dict.fromkeys(tensor_names(units), 100_000.0)
+    sizes = dict.fromkeys(tensor_names(units), 100_000.0) | {"y": y}
     return [u.node.op_type for u in units if u in place(units, sizes, scheme())]
 
 
@@ -133,3 +162,13 @@ def test_what_stands_between_heavy_convs_joins_them() -> None:
 def test_max_pool_is_in_codes_only_where_they_lie_channels_last(between: str, pooled: bool) -> None:
     body = f"a = Conv(x, w) {between} y = Conv(m, w)"
     assert ("MaxPool" in chosen_among_heavy(body)) is pooled
+
+
+@pytest.mark.parametrize(
+    ("between", "convs"),
+    [("", 1), ("t = Tanh(b)", 1), ("t = Transpose<perm = [0, 1, 3, 2]>(b)", 2), ("t = Neg(b)", 2)],
+)
+def test_a_conv_before_a_linear_upscale_stays_in_blocks(between: str, convs: int) -> None:
+    source = "t" if between else "b"
+    body = f'a = Conv(x, w) b = Conv(a, w) {between} y = Resize<mode = "linear">({source}, , up)'
+    assert chosen_among_heavy(body, y=400_000.0).count("Conv") == convs
