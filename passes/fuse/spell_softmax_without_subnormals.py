@@ -69,7 +69,8 @@ def _is_near_subnormal(value: ir.Value | None) -> bool:
     if array is None or array.dtype != np.float32:
         return False
     low, high = _SUBNORMAL
-    return bool(np.any((array > low - _SPREAD) & (array < high + _SPREAD)))
+    numbers = np.asarray(array, np.float32)
+    return bool(np.any((numbers > low - _SPREAD) & (numbers < high + _SPREAD)))
 
 
 def _product_readers(node: ir.Node) -> list[ir.Node]:
