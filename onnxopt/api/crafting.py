@@ -20,7 +20,7 @@ from onnxopt.runtime import check_config
 from onnxopt.transform import Goal, Pass
 
 _FAR = 0.08
-"""An error of the outputs below which caution would have changed nothing."""
+"""An error of the outputs below which caution alone would have changed nothing."""
 
 
 def with_goal(bench: Workbench, budget: Budget) -> Workbench:
@@ -90,22 +90,32 @@ def lossy_part(
     """
     found = _quantized(bench, exact, recipe, budget, observer)
     goal = bench.context.goal
-    if goal is None or not _may_be_mended(found, goal):
+    careful = None if goal is None else _more_careful(found, goal)
+    if careful is None:
         return found
-    context = replace(bench.context, goal=replace(goal, cautious=True))
+    context = replace(bench.context, goal=careful)
     second = _quantized(replace(bench, context=context), exact, recipe, budget, observer)
     return second if second.fits else found
 
 
-def _may_be_mended(found: Lossy, goal: Goal) -> bool:
-    """Whether steps that choose would choose something else with caution."""
-    error = found.comparison.fidelity
-    if found.fits or goal.cautious or error is None:
-        return False
-    if goal.max_drop is not None:
-        return error.mean > _FAR
+def _more_careful(found: Lossy, goal: Goal) -> Goal | None:
+    """The goal with which steps that choose may choose what fits; None where none would help.
+
+    Where a metric is missed by answers that change to and fro, a smaller error of the outputs
+    changes fewer of them: unless there are so few samples that even none could be believed.
+    """
+    comparison = found.comparison
     chose = any(step.replay != str(step.step) for step in found.result.results)
-    return chose and goal.max_error is not None
+    if found.fits or goal.cautious or comparison.fidelity is None or not chose:
+        return None
+    error, careful = comparison.fidelity.mean, replace(goal, cautious=True)
+    if goal.max_drop is None:
+        return None if goal.max_error is None else careful
+    if error > _FAR:
+        return careful
+    if comparison.metric is None or comparison.metric.change.unseen >= goal.max_drop:
+        return None
+    return replace(careful, max_error=min(error, goal.max_error or error))
 
 
 def _quantized(
