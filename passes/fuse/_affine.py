@@ -18,6 +18,9 @@ Vector = npt.NDArray[np.float64]
 FLOATS = frozenset(
     {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE}
 )
+ACTIVATIONS = ("Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
+"""What may stand between such a node and the convolution that reads it."""
+
 OVERRIDABLE = "is a graph input that a caller may override; freeze-default-inputs fixes it"
 
 

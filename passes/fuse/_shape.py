@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 from onnxopt.graph import all_nodes, attribute, is_op
 
+ORDER_ONLY = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that leave every number as it is and only place it elsewhere."""
+
 _KEEPS_CHANNELS = frozenset(
     """
     Abs AveragePool BatchNormalization Cast Ceil Celu Clip Dropout Elu Erf Exp Floor Gelu

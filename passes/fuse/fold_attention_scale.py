@@ -24,10 +24,9 @@ from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.fuse._affine import FLOATS
 from onnxopt_passes.fuse._algebra import FIRST_OPSET, leak
 from onnxopt_passes.fuse._attention import Scores, read_scores
-from onnxopt_passes.fuse._shape import Layouts
+from onnxopt_passes.fuse._shape import ORDER_ONLY, Layouts
 
 _LONGEST = 6
-_ORDER_ONLY = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def _projection(value: ir.Value) -> list[ir.Node] | str:
 
 def _source(node: ir.Node) -> ir.Value | None:
     """The input that a node passes on, with a constant added at most."""
-    if is_op(node, *_ORDER_ONLY):
+    if is_op(node, *ORDER_ONLY):
         return node.inputs[0]
     variables = [v for v in node.inputs if v is not None and not is_constant(v)]
     return variables[0] if is_op(node, "Add") and len(variables) == 1 else None

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset, only_consumer
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.fuse._affine import Step, read_batch_norm, read_elementwise
+from onnxopt_passes.fuse._affine import ACTIVATIONS, Step, read_batch_norm, read_elementwise
 from onnxopt_passes.fuse._fold import compose, names
 from onnxopt_passes.fuse._formulas import Formulas
 from onnxopt_passes.fuse._shape import Layout, Layouts, element_type
@@ -19,7 +19,6 @@ _FIRST_OPSET = 7
 """Before it, elementwise operators broadcast by attributes."""
 
 _RANK = 4
-_ACTIVATIONS = ("Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 _ACTIVATIONS_DEEP = 2
 _BLOCKED = ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
 
@@ -65,7 +64,7 @@ def _is_last(node: ir.Node) -> bool:
         uses = [use for reader in readers for use in reader.outputs[0].uses()]
         if any(index == 0 and is_op(reader, *_BLOCKED) for reader, index in uses):
             return True
-        readers = [reader for reader, index in uses if index == 0 and is_op(reader, *_ACTIVATIONS)]
+        readers = [reader for reader, index in uses if index == 0 and is_op(reader, *ACTIVATIONS)]
     return False
 
 

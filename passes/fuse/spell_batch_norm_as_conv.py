@@ -10,13 +10,12 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, is_op, label, nodes_with_opset
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.fuse._affine import Step, read_batch_norm
+from onnxopt_passes.fuse._affine import ACTIVATIONS, Step, read_batch_norm
 from onnxopt_passes.fuse._shape import Layouts, element_type
 
 _FIRST_OPSET = 7
 """Before it, training mode is the default and is marked in another way."""
 _RANK = 4
-_ACTIVATIONS = ("Clip", "HardSigmoid", "HardSwish", "LeakyRelu", "Relu", "Sigmoid", "Tanh")
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def _convs_read(node: ir.Node) -> bool:
     behind = [
         use.node
         for reader in readers
-        for use in (reader.outputs[0].uses() if is_op(reader, *_ACTIVATIONS) else ())
+        for use in (reader.outputs[0].uses() if is_op(reader, *ACTIVATIONS) else ())
     ]
-    found = [reader for reader in readers if not is_op(reader, *_ACTIVATIONS)] + behind
+    found = [reader for reader in readers if not is_op(reader, *ACTIVATIONS)] + behind
     return bool(found) and all(is_op(reader, "Conv") for reader in found)

@@ -10,13 +10,13 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, all_nodes, constant, is_op, label
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.fuse._shape import ORDER_ONLY
 
 _SUBNORMAL = (-104.0, -87.3)
 """Between them the exponential is a subnormal number of single precision."""
 _SPREAD = 20.0
 """By how much scores may move what a mask adds to them."""
 _TINY = 1e-30
-_MOVES = ("Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 _PRODUCTS = ("Einsum", "Gemm", "MatMul")
 _STEPS = 8
 
@@ -53,7 +53,7 @@ def _masks(value: ir.Value | None) -> bool:
         node = None if value is None else value.producer()
         if node is None:
             return False
-        if is_op(node, *_MOVES):
+        if is_op(node, *ORDER_ONLY):
             value = node.inputs[0]
         elif is_op(node, "Add", "Where"):
             if any(_is_near_subnormal(operand) for operand in node.inputs[-2:]):
@@ -83,7 +83,7 @@ def _leads_to_product(node: ir.Node) -> bool:
         if is_op(node, *_PRODUCTS):
             return True
         uses = list(node.outputs[0].uses())
-        if not is_op(node, *_MOVES) or len(uses) != 1:
+        if not is_op(node, *ORDER_ONLY) or len(uses) != 1:
             return False
         node = uses[0].node
     return False

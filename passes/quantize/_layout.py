@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxopt.targets import ChannelsLast
-from onnxopt_passes.quantize._units import Unit, owners_of, readers_of
+from onnxopt_passes.quantize._units import Unit, readers_of
 
 Units = Mapping[ir.Node, Unit]
 
@@ -33,13 +33,14 @@ class Surroundings:
         return any(unit in chosen for unit in self.behind)
 
 
-def surroundings(units: Iterable[Unit], layout: ChannelsLast) -> dict[Unit, Surroundings]:
+def surroundings(
+    units: Iterable[Unit], owners: Units, layout: ChannelsLast
+) -> dict[Unit, Surroundings]:
     """The surroundings of the units whose kernels mind the layout."""
-    units = tuple(units)
-    minding = [unit for unit in units if unit.kernel.minds_layout]
-    owners = owners_of(units) if minding else {}
     return {
-        unit: Surroundings(_ahead(unit, owners, layout), _behind(unit, owners)) for unit in minding
+        unit: Surroundings(_ahead(unit, owners, layout), _behind(unit, owners))
+        for unit in units
+        if unit.kernel.minds_layout
     }
 
 

@@ -55,8 +55,7 @@ def place(
         chooser.add_partner(unit)
     for value in values_of(units):
         chooser.add_conversions(value)
-    for unit, around in surroundings(units, scheme.channels_last).items():
-        chooser.add_layout(unit, around)
+    chooser.add_layouts()
     for slowed, by in slowed_by(units).items():
         chooser.add_slowed(slowed, by)
     if penalties is not None:
@@ -73,7 +72,7 @@ def saved_ns(
     """Nanoseconds that a choice saves: its gains, less its conversions and wrong layouts."""
     owners = owners_of(units)
     saved = sum(gain_ns(unit, sizes, scheme) for unit in chosen)
-    for unit, around in surroundings(units, scheme.channels_last).items():
+    for unit, around in surroundings(units, owners, scheme.channels_last).items():
         saved -= channels_first_ns(unit, sizes) if around.slow(unit in chosen, chosen) else 0.0
     for slowed, by in slowed_by(units).items():
         saved -= slowed_ns(slowed, sizes) if any(unit in chosen for unit in by) else 0.0
@@ -140,8 +139,14 @@ class _Chooser:
         in_float = readers.count(None) + value.is_graph_output()
         self._cut.add_edge(start, self._cut.sink, in_float * cost)
 
-    def add_layout(self, unit: Unit, around: Surroundings) -> None:
-        """Charge codes that lie channels first around a unit that minds, once either way."""
+    def add_layouts(self) -> None:
+        """Charge codes that lie channels first around units that mind."""
+        minding = dict.fromkeys(self._units.values())
+        for unit, around in surroundings(minding, self._units, self._scheme.channels_last).items():
+            self._add_layout(unit, around)
+
+    def _add_layout(self, unit: Unit, around: Surroundings) -> None:
+        """Charge each way for them once."""
         here, cost = self._places[unit], _picoseconds(channels_first_ns(unit, self._sizes))
         if around.ahead is None:
             self._cut.add_edge(here, self._cut.sink, cost)
