@@ -191,7 +191,8 @@ def whole_upscale(node: ir.Node) -> Verdict:
     factors = _factors(node)
     if not factors or any(factor < 1 or factor != round(factor) for factor in factors):
         return "its factors are not known to be whole"
-    channels = node.outputs[0].shape[1] if rank(node.outputs[0]) == 4 else None  # type: ignore[index]
+    shape = node.outputs[0].shape
+    channels = shape[1] if shape is not None and len(shape) == 4 else None
     return not isinstance(channels, int) or channels >= 8 or "it has fewer than 8 channels"
 
 
