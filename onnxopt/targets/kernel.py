@@ -31,6 +31,8 @@ class Cost(BaseModel):
         tap: Nanoseconds for each place of a Conv's window at each place of its output, whatever
             the number of channels.
         group: The same, once for each group of the Conv.
+        window: Nanoseconds for each number in the windows of a Conv, at all places of its output,
+            where they are copied side by side; pointwise ones are read where they lie.
         weight: Nanoseconds for each element of the weight.
         element: Nanoseconds for each element of the output.
         read: Nanoseconds for each element of the activations that are read.
@@ -44,6 +46,7 @@ class Cost(BaseModel):
     skipped: float = 0.0
     tap: float = 0.0
     group: float = 0.0
+    window: float = 0.0
     weight: float = 0.0
     element: float = 0.0
     read: float = 0.0
@@ -58,15 +61,16 @@ class Cost(BaseModel):
         skipped: float = 0.0,
         taps: float = 0.0,
         groups: float = 0.0,
+        windows: float = 0.0,
         weights: float = 0.0,
         reads: float = 0.0,
         spilled: float = 0.0,
     ) -> float:
         """Nanoseconds for an op of this size."""
         products = self.mac * macs + self.skipped * skipped
-        gathered = self.tap * taps + self.group * groups + self.weight * weights
+        gathered = self.tap * taps + self.group * groups + self.window * windows
         moved = self.element * elements + self.read * reads + self.spill * spilled
-        return products + gathered + moved + self.node
+        return products + gathered + self.weight * weights + moved + self.node
 
 
 def blocked(channels: int, block: int) -> int:

@@ -39,16 +39,19 @@ class ChannelsLast(BaseModel):
     Attributes:
         made: Ops that do, whatever they read.
         kept: Ops that do where all that they read lies so.
+        float_blocks: Ops that, in float, keep the blocks of channels in which a float Conv leaves
+            what it makes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     made: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    float_blocks: tuple[str, ...] = ()
 
     @property
     def ops(self) -> frozenset[str]:
-        """Both."""
+        """Both kinds in integers."""
         return frozenset((*self.made, *self.kept))
 
 
@@ -67,6 +70,8 @@ class Int8Scheme(BaseModel):
         cache: Elements of the greatest float tensor that stays near the core between two kernels;
             None where nobody looked.
         channels_last: Where codes lie channels last.
+        shifted_conv: What a dense Conv gains where the codes of its weight have a zero point other
+            than 0, which a kernel for symmetric weights does not take and a matrix product does.
         fixed_sizes: Whether codes are sure to come out right only where all sizes of the model's
             inputs are numbers.
         quantize: Cost of a QuantizeLinear.
@@ -84,6 +89,7 @@ class Int8Scheme(BaseModel):
     bias: Literal["int32", "float"] = "int32"
     cache: int | None = Field(default=None, ge=1)
     channels_last: ChannelsLast = ChannelsLast()
+    shifted_conv: Cost = Cost()
     fixed_sizes: bool = False
     quantize: Cost = Cost()
     dequantize: Cost = Cost()

@@ -11,8 +11,6 @@ from onnxopt.graph import attribute, is_constant, is_op, only_consumer, scalar
 from onnxopt.targets import ChannelsLast, Cost, Kernel, Target, product_of_sum
 from onnxopt.transform import Note
 
-_IN_BLOCKS = ("BatchNormalization", "Clip", "Relu", "Sigmoid", "Tanh")
-
 
 @dataclass(frozen=True, eq=False)
 class Slowed:
@@ -126,7 +124,7 @@ def _in_blocks_ahead(
     node: ir.Node, target: Target, owners: Mapping[ir.Node, Unit]
 ) -> dict[Unit, None]:
     """The units up to the Convs whose layout a float node has, all being float; {} without."""
-    layout = target.int8.channels_last if target.int8 is not None else ChannelsLast()
+    layout = _layout(target)
     found: dict[Unit, None] = {}
     pending = [node.inputs[0]]
     while pending:
@@ -147,7 +145,12 @@ def _in_blocks_ahead(
 
 def _keeps_blocks(node: ir.Node, target: Target) -> bool:
     row = target.float_kernel_for(node)
-    return is_op(node, *_IN_BLOCKS) or (row is not None and row.after_codes != Cost())
+    blocked = node.domain == "" and node.op_type in _layout(target).float_blocks
+    return blocked or (row is not None and row.after_codes != Cost())
+
+
+def _layout(target: Target) -> ChannelsLast:
+    return target.int8.channels_last if target.int8 is not None else ChannelsLast()
 
 
 def _operands(node: ir.Node, kernel: Kernel) -> tuple[int, ...]:

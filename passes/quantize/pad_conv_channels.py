@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from onnxopt.graph import Editor, attribute, constant, is_op, nodes_with_opset, rewrite_constant
+from onnxopt.graph import Editor, nodes_with_opset, rewrite_constant
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.quantize._integer_conv import IntegerConv, integer_conv, writes_codes
 from onnxopt_passes.quantize._qdq import let_read
 
 _FIRST_OPSET = 13
 """Before it, Pad does not take integers."""
-_ZERO_POINT = 2
 _LEAST_OUTPUTS = 16
-_ENDS = ("Relu", "Clip")
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,11 @@ class PadConvChannels(Pass):
         """Pad each Conv in codes that has few input channels."""
         padder = _Padder(Editor(model))
         for node, version in nodes_with_opset(model):
-            stem = _read(node)
+            stem = integer_conv(node)
             if stem is None or stem.weight.shape[1] >= self.below:
                 continue
             added = -stem.weight.shape[1] % self.multiple
-            if not added or not _writes_codes(node):
+            if not added or not writes_codes(node):
                 continue
             reason = self._reason_not(stem.weight, added, version)
             if reason is not None:
@@ -73,27 +72,6 @@ class PadConvChannels(Pass):
         return None
 
 
-@dataclass(frozen=True, eq=False)
-class _Stem:
-    """A dense Conv that reads codes of one scale, with a weight in codes that nothing else reads.
-
-    Attributes:
-        node: The Conv.
-        source: What it reads.
-        parameters: Codes, scale and zero point that this is made of.
-        reader: The DequantizeLinear of its weight.
-        codes: The constant that holds the weight's codes.
-        weight: These codes.
-    """
-
-    node: ir.Node
-    source: ir.Value
-    parameters: tuple[ir.Value, ir.Value, ir.Value]
-    reader: ir.Node
-    codes: ir.Value
-    weight: np.ndarray
-
-
 @dataclass(frozen=True)
 class _Padder:
     """Pads weights and, once each, activations."""
@@ -101,20 +79,20 @@ class _Padder:
     editor: Editor
     padded: dict[tuple[ir.Value, int], ir.Value] = field(default_factory=dict)
 
-    def pad(self, stem: _Stem, added: int) -> None:
+    def pad(self, stem: IntegerConv, added: int) -> None:
         self._pad_weight(stem, added)
         key = (stem.source, added)
         if key not in self.padded:
             self.padded[key] = self._pad_source(stem, added)
         let_read(self.editor, stem.node, 0, self.padded[key])
 
-    def _pad_weight(self, stem: _Stem, added: int) -> None:
+    def _pad_weight(self, stem: IntegerConv, added: int) -> None:
         zeros = np.zeros_like(stem.weight, shape=(len(stem.weight), added, *stem.weight.shape[2:]))
         rewrite_constant(stem.codes, np.concatenate([stem.weight, zeros], axis=1))
         if stem.reader.outputs[0].type is not None:
             stem.reader.outputs[0].shape = stem.codes.shape
 
-    def _pad_source(self, stem: _Stem, added: int) -> ir.Value:
+    def _pad_source(self, stem: IntegerConv, added: int) -> ir.Value:
         node, source, rank = stem.node, stem.source, stem.weight.ndim
         codes, scale, zero = stem.parameters
         name = f"{source.name}/padded"
@@ -134,34 +112,3 @@ class _Padder:
                 dims[1] = old.shape[1] + added
                 new.shape = ir.Shape(dims)
         return real
-
-
-def _read(node: ir.Node) -> _Stem | None:
-    if not is_op(node, "Conv") or attribute(node, "group", 1) != 1:
-        return None
-    source, real = node.inputs[:2]
-    first, reader = (None if v is None else v.producer() for v in (source, real))
-    if source is None or first is None or not is_op(first, "DequantizeLinear"):
-        return None
-    if reader is None or not is_op(reader, "DequantizeLinear") or len(first.inputs) <= _ZERO_POINT:
-        return None
-    codes, scale, zero = first.inputs[:3]
-    point = constant(zero)
-    if codes is None or scale is None or zero is None or point is None or point.ndim:
-        return None
-    held = reader.inputs[0]
-    weight = constant(held)
-    shift = constant(reader.inputs[_ZERO_POINT]) if len(reader.inputs) > _ZERO_POINT else None
-    if held is None or weight is None or (shift is not None and shift.any()):
-        return None
-    if len(held.uses()) > 1 or len(reader.outputs[0].uses()) > 1:
-        return None
-    return _Stem(node, source, (codes, scale, zero), reader, held, weight)
-
-
-def _writes_codes(node: ir.Node) -> bool:
-    """Whether all that reads a Conv puts it into codes: its kernel is an integer one."""
-    readers = [use.node for use in node.outputs[0].uses()]
-    if len(readers) == 1 and is_op(readers[0], *_ENDS):
-        readers = [use.node for use in readers[0].outputs[0].uses()]
-    return bool(readers) and all(is_op(reader, "QuantizeLinear") for reader in readers)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import onnx_ir as ir
 import pytest
 
-from onnxopt.targets import load_target
+from onnxopt.targets import Target, load_target
 from onnxopt_passes.quantize._gains import gain_ns
 from onnxopt_passes.quantize._units import Unit, find_units
 
@@ -15,15 +15,15 @@ Make = Callable[..., ir.Model]
 TARGET = load_target("x64-vnni")
 
 
-def gain_us(make: Make, channels: int, group: int, side: int) -> float:
+def gain_us(make: Make, channels: int, group: int, side: int, target: Target = TARGET) -> float:
     """Of a 3x3 Conv with as many outputs as inputs."""
     shape = f"float[1,{channels},{side},{side}]"
     body = f"({shape} x) => ({shape} y) {{ y = Conv<group = {group}, pads = [1, 1, 1, 1]>(x, w) }}"
     model = make(body, w=(channels, channels // group, 3, 3))
-    (unit,) = (one for one in find_units(model, TARGET) if isinstance(one, Unit))
+    (unit,) = (one for one in find_units(model, target) if isinstance(one, Unit))
     sizes = dict.fromkeys("xy", float(channels * side * side))
-    assert TARGET.int8 is not None
-    return gain_ns(unit, sizes, TARGET.int8) / 1000
+    assert target.int8 is not None
+    return gain_ns(unit, sizes, target.int8) / 1000
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,17 @@ def test_grouped_convs_gain_what_was_measured(
 ) -> None:
     found = gain_us(make, channels, group, side)
     assert found == pytest.approx(measured, rel=0.5, abs=10)
+
+
+@pytest.mark.parametrize(
+    ("channels", "side", "measured"), [(64, 28, 21), (96, 28, 60), (128, 28, 156), (256, 14, 200)]
+)
+def test_wide_convs_gain_more_where_the_matrix_product_has_amx(
+    make: Make, channels: int, side: int, measured: float
+) -> None:
+    amx = gain_us(make, channels, 1, side, load_target("x64-amx"))
+    assert amx - gain_us(make, channels, 1, side) == pytest.approx(measured, rel=0.35)
+
+
+def test_narrow_convs_gain_the_same_with_and_without_amx(make: Make) -> None:
+    assert gain_us(make, 32, 1, 28, load_target("x64-amx")) == gain_us(make, 32, 1, 28)
