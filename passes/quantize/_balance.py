@@ -34,7 +34,9 @@ class Balance:
 
 
 def balance(peaks: Vector, readers: Sequence[Layer]) -> Balance | None:
-    """The best ``s_c = p_c^a / w_c^(1 - a)`` for shares ``a``; None where all peaks are zero.
+    """The best ``s_c = p_c^a / w_c^(1 - a)`` for shares ``a``; None where there is no noise.
+
+    That is where all peaks are zero, or all weights that read them.
 
     ``w_c`` is the greatest weight that reads channel ``c``. Between weights alone and activations
     alone: Nagel et al. (2019) take a = 1/2, Xiao et al. (2022) let the user choose it.
@@ -52,6 +54,8 @@ def balance(peaks: Vector, readers: Sequence[Layer]) -> Balance | None:
     widest = np.maximum(np.max(columns, axis=0), _LEAST) if columns else np.ones_like(peaks)
     options = [_centred(floored**share / widest ** (1 - share)) for share in _SHARES]
     before = _noise(np.ones_like(peaks), floored, readers)
+    if not before:
+        return None
     noises = [_noise(scale, floored, readers) for scale in options]
     best = int(np.argmin(noises))
     return Balance(options[best], noises[best] / before)

@@ -22,6 +22,7 @@ from onnxopt_models.digits import CALIBRATION, MODEL, TEST
 from onnxopt_passes.quantize._evidence import Amount, Evidence, walk_layers
 from onnxopt_passes.quantize.correct_bias import CorrectBias
 
+PLACED = 'quantize-static{placement=all, op-types=["MatMul"]}'
 STATIC = "quantize-static{placement=all}"
 
 
@@ -168,11 +169,10 @@ def test_smoothing_adds_one_mul_for_all_readers(outliers: ir.Model) -> None:
 
 def test_smoothing_reduces_the_error_and_corrections_follow(outliers: ir.Model) -> None:
     data = data_of(outliers)
-    only = 'quantize-static{placement=all, op-types=["MatMul"]}'
-    plain = error(outliers, run(outliers, only), data)
-    smooth = error(outliers, run(outliers, f"smooth-activations | {only}"), data)
+    plain = error(outliers, run(outliers, PLACED), data)
+    smooth = error(outliers, run(outliers, f"smooth-activations | {PLACED}"), data)
     assert smooth < 0.6 * plain
-    mended = run(outliers, f"smooth-activations | {only} | refine-rounding")
+    mended = run(outliers, f"smooth-activations | {PLACED} | refine-rounding")
     assert error(outliers, mended, data) <= smooth * 1.05
 
 
@@ -194,6 +194,18 @@ def test_a_layer_normalization_takes_the_scale_for_nothing(make: Callable[..., i
     assert scaling.read(smooth).keys() == {"n"}
     data = data_of(model)
     np.testing.assert_allclose(outputs(smooth, data), outputs(model, data), rtol=1e-4, atol=1e-4)
+
+
+def test_layers_of_zeros_are_left_alone(outliers: ir.Model) -> None:
+    """As initialized: what they make has no noise that a scale could spare."""
+    for name in "uv":
+        value = outliers.graph.initializers[name]
+        value.const_value = ir.tensor(np.zeros_like(constant(value)), name=name)
+    assert store.same_graph(outliers, run(outliers, "smooth-activations")) is None
+    data = data_of(outliers)
+    found = run(outliers, f"smooth-activations | {PLACED} | refine-rounding")
+    assert any(node.op_type == "QuantizeLinear" for node in found.graph)
+    np.testing.assert_allclose(outputs(found, data), outputs(outliers, data), atol=0.2)
 
 
 @pytest.mark.parametrize(
