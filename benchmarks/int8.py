@@ -29,6 +29,8 @@ MODELS = (
     *("ddddocr-int8", "pp-ocr-cls", "orientation", *DEMANDING),
 )
 MAX_DROP = 0.01
+STEPS = 20
+"""Steps of a stream that stand for one sample: steps beside one another say much the same."""
 
 
 def measure(name: str, samples: int, rounds: int) -> dict[str, Any]:
@@ -43,8 +45,9 @@ def measure(name: str, samples: int, rounds: int) -> dict[str, Any]:
 
 def _measure(name: str, samples: int, rounds: int, folder: Path) -> dict[str, Any]:
     task, cache = find_task(name), default_cache_dir()
-    calibration = str(task.build(cache, samples=96, split="calibration"))
-    test = str(task.build(cache, samples=samples, split="test"))
+    steps = STEPS if task.state else 1
+    calibration = str(task.build(cache, samples=96 * steps, split="calibration"))
+    test = str(task.build(cache, samples=samples * steps, split="test"))
     reading = DataOptions(state=task.state)
     source = fetch(task.model)
     exact, int8 = folder / f"{name}-exact.onnx", folder / f"{name}-int8.onnx"
