@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 import onnx_ir as ir
 
-from onnxopt.graph import attribute
+from onnxopt.graph import attribute, subgraphs
 from onnxopt_passes.precision._half import Half
 
 _OWN_GATES = frozenset({"BiasGelu", "FastGelu", "Gelu", "QuickGelu"})
@@ -41,6 +41,8 @@ def half_slots(node: ir.Node, version: int, half: Half, dtype_of: DtypeOf) -> Sl
         return Slots((), (0,)) if wanted else "it makes another type"
     if node.domain == _MICROSOFT and node.op_type in _OWN_GATES:
         return Slots(tuple(range(len(node.inputs))), (0,))
+    if subgraphs(node):
+        return "its subgraph stays float32"
     try:
         schema = onnx.defs.get_schema(node.op_type, version, node.domain)
     except onnx.defs.SchemaError:
