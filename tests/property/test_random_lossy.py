@@ -31,7 +31,7 @@ from onnxopt.transform import Context, Goal
 from onnxopt_passes._trial import Trial
 
 BATCHES = range(8)
-EXAMPLES = 12
+EXAMPLES = 25
 FACTOR = 20
 SAMPLES = 12
 MOST_ERROR = 0.05
