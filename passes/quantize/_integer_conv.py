@@ -53,7 +53,7 @@ def integer_conv(node: ir.Node) -> IntegerConv | None:
     shift = constant(reader.inputs[_ZERO_POINT]) if len(reader.inputs) > _ZERO_POINT else None
     if held is None or weight is None or (shift is not None and shift.any()):
         return None
-    if len(held.uses()) > 1 or len(reader.outputs[0].uses()) > 1:
+    if any(len(value.uses()) > 1 or value.is_graph_output() for value in (held, *reader.outputs)):
         return None
     return IntegerConv(node, source, (codes, scale, zero), reader, held, weight)
 

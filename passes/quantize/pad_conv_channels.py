@@ -89,6 +89,8 @@ class _Padder:
     def _pad_weight(self, stem: IntegerConv, added: int) -> None:
         zeros = np.zeros_like(stem.weight, shape=(len(stem.weight), added, *stem.weight.shape[2:]))
         rewrite_constant(stem.codes, np.concatenate([stem.weight, zeros], axis=1))
+        for value in (stem.codes, *stem.reader.outputs):
+            value.name = self.editor.fresh(f"{value.name}/padded")
         if stem.reader.outputs[0].type is not None:
             stem.reader.outputs[0].shape = stem.codes.shape
 

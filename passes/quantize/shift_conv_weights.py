@@ -58,6 +58,7 @@ def _shift(editor: Editor, conv: IntegerConv) -> None:
     shape = () if scale is None else scale.shape
     rewrite_constant(conv.codes, conv.weight + _SHIFT)
     zero = editor.constant(reader, f"{conv.codes.name}/zero", np.full(shape, _SHIFT))
+    conv.codes.name = editor.fresh(f"{conv.codes.name}/shifted")
     old = list(reader.inputs)
     reader.resize_inputs(_INPUTS)
     reader.replace_input_with(_INPUTS - 1, zero)
