@@ -48,14 +48,21 @@ def integer_conv(node: ir.Node) -> IntegerConv | None:
     point = constant(zero)
     if codes is None or scale is None or zero is None or point is None or point.ndim:
         return None
-    held = reader.inputs[0]
-    weight = constant(held)
-    shift = constant(reader.inputs[_ZERO_POINT]) if len(reader.inputs) > _ZERO_POINT else None
-    if held is None or weight is None or (shift is not None and shift.any()):
+    held, weight = reader.inputs[0], constant(reader.inputs[0])
+    if held is None or weight is None or not _is_symmetric(reader):
         return None
     if any(len(value.uses()) > 1 or value.is_graph_output() for value in (held, *reader.outputs)):
         return None
     return IntegerConv(node, source, (codes, scale, zero), reader, held, weight)
+
+
+def _is_symmetric(reader: ir.Node) -> bool:
+    """Whether a code of 0 means 0: by the zero point, and by a scale that times 0 gives that."""
+    zero = reader.inputs[_ZERO_POINT] if len(reader.inputs) > _ZERO_POINT else None
+    point, scale = constant(zero), constant(reader.inputs[1])
+    if scale is not None and not np.isfinite(scale.astype(np.float64)).all():
+        return False
+    return zero is None or (point is not None and not point.any())
 
 
 def writes_codes(node: ir.Node) -> bool:

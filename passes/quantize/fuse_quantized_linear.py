@@ -11,6 +11,7 @@ import onnx_ir as ir
 from onnxopt.graph import Editor, attribute, constant, is_op, nodes_with_opset
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes._bias import added_row, bias_adder
+from onnxopt_passes.fuse._gate import import_domain
 
 _MICROSOFT, _KERNEL = "com.microsoft", "MatMulIntegerToFloat"
 _MATRIX = 2
@@ -49,6 +50,7 @@ class FuseQuantizedLinear(Pass):
             if bias is None:
                 yield Note.refused(node, "its bias is not one number a column")
                 continue
+            import_domain(model, node.outputs[0], _MICROSOFT)
             yield _fuse(editor, node, adder, operands, bias)
 
 

@@ -48,14 +48,16 @@ class ShiftConvWeights(Pass):
             if conv.weight.min(initial=0) == _LOWEST:
                 yield Note.refused(node, f"its weight has the code {_LOWEST}: no room for a shift")
                 continue
-            _shift(editor, conv)
+            scale = constant(conv.reader.inputs[1])
+            if scale is None:
+                yield Note.refused(node, "the scale of its weight is no constant")
+                continue
+            _shift(editor, conv, scale.shape)
             yield Note.applied(node, "its weight has zero point -1: a matrix product computes it")
 
 
-def _shift(editor: Editor, conv: IntegerConv) -> None:
+def _shift(editor: Editor, conv: IntegerConv, shape: tuple[int, ...]) -> None:
     reader = conv.reader
-    scale = constant(reader.inputs[1])
-    shape = () if scale is None else scale.shape
     rewrite_constant(conv.codes, conv.weight + _SHIFT)
     zero = editor.constant(reader, f"{conv.codes.name}/zero", np.full(shape, _SHIFT))
     conv.codes.name = editor.fresh(f"{conv.codes.name}/shifted")

@@ -74,7 +74,8 @@ def other_numbers(array: np.ndarray, rng: Random) -> np.ndarray:
             factor = rng.choice([0.0, -1.0, 2.0, 0.5, 1.01, 1e-30, 1e30, np.inf, np.nan, -0.0])
             flat[where] = flat[where] * factor if rng.random() < 0.8 else factor
         else:
-            flat[where] = flat[where] + rng.choice([1, -1, 2, -2])
+            step = np.array(rng.choice([1, -1, 2, -2])).astype(array.dtype)  # wraps around
+            flat[where] = flat[where] + step
     return changed
 
 
