@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from onnxopt.errors import UsageError
 from onnxopt.transform import Context, Exactness, Note, Pass
-from onnxopt_passes.simplify._inference import InferenceFailed, infer
+from onnxopt_passes.simplify._facts import facts_of
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,14 @@ class DeclareOutputSizes(Pass):
                 )
         if not self.outputs:
             return
-        try:
-            inferred = infer(model, trust_declared=False)
-        except InferenceFailed as error:
-            yield Note.refused(model.graph.name or "graph", f"shapes cannot be inferred: {error}")
-            return
+        facts = facts_of(model)
         for name in self.outputs:
             value = known[name]
-            found = inferred.get(value)
-            shape = None if found is None else found.shape
-            if shape is None or not all(isinstance(dim, int) for dim in shape):
+            sizes = facts.shape(value)
+            shape = [size for size in sizes or () if isinstance(size, int)]
+            if sizes is None or len(shape) != len(sizes):
                 yield Note.refused(value, "the sizes of the inputs do not decide its sizes")
-            elif value.shape is None or list(value.shape) != list(shape):
+            elif value.shape is None or list(value.shape) != shape:
                 before = "without a shape" if value.shape is None else f"as {value.shape}"
                 value.shape = ir.Shape(shape)
                 yield Note.applied(value, f"was declared {before}, has {value.shape}")
