@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
 from onnxopt.graph import attribute
 from onnxopt.targets import Int8Scheme, blocked
-from onnxopt_passes.quantize._skipped import skipped_share
+from onnxopt_passes.quantize._skipped import numbers_of, skipped_share
 from onnxopt_passes.quantize._units import Slowed, Unit, output_axis, weight_dims
 
 _INPUTS = 1
@@ -79,9 +79,8 @@ def shifted_ns(node: ir.Node, dims: tuple[int, ...], elements: float, scheme: In
 
 
 def _copies_windows(node: ir.Node, window: tuple[int, ...]) -> bool:
-    steps, pads = attribute(node, "strides", ()), attribute(node, "pads", ())
-    moved = [number for number in (steps if isinstance(steps, Sequence) else ()) if number != 1]
-    return math.prod(window) > 1 or bool(moved) or any(pads if isinstance(pads, Sequence) else ())
+    strides, pads = numbers_of(node, "strides", []), numbers_of(node, "pads", [])
+    return math.prod(window) > 1 or any(step != 1 for step in strides) or any(pads)
 
 
 def channels_first_ns(unit: Unit, sizes: Sizes) -> float:

@@ -25,16 +25,16 @@ def skipped_share(node: ir.Node, output: ir.Value, window: tuple[int, ...], pixe
         pixels: Positions of the output on one sample.
     """
     count = len(window)
-    dilations = _numbers(node, "dilations", [1] * count)
+    dilations = numbers_of(node, "dilations", [1] * count)
     if max(dilations, default=1) <= 1:
         return 0.0
-    strides = _numbers(node, "strides", [1] * count)
+    strides = numbers_of(node, "strides", [1] * count)
     reaches = [(kernel - 1) * dilation for kernel, dilation in zip(window, dilations, strict=True)]
     if str(attribute(node, "auto_pad", "NOTSET")).startswith("SAME"):
         low = [reach // 2 for reach in reaches]
         pads = [*low, *(reach - half for reach, half in zip(reaches, low, strict=True))]
     else:
-        pads = _numbers(node, "pads", [0] * 2 * count)
+        pads = numbers_of(node, "pads", [0] * 2 * count)
     sizes = _sizes(output, count, pixels)
     inside = [
         _inside(size, kernel, dilation, stride, (low, high))
@@ -66,6 +66,7 @@ def _sizes(output: ir.Value, count: int, pixels: float) -> list[int]:
     return numbers if len(numbers) == count else [square] * count
 
 
-def _numbers(node: ir.Node, name: str, default: list[int]) -> list[int]:
+def numbers_of(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    """An attribute of several integers; the default where a node has none."""
     found = attribute(node, name, default)
     return [int(number) for number in found] if isinstance(found, list | tuple) else default

@@ -1,4 +1,4 @@
-"""Random models keep what they must through recipes that may lose precision, on every target.
+"""Random models keep what they must through recipes that may lose precision, on the CPU's targets.
 
 No failure; the caller's model stays as it is; inputs, outputs and metadata stay; the result loads
 and runs under full optimisation. A target's whole recipe, which tries out what it does, also stays
@@ -18,7 +18,8 @@ import onnx_ir as ir
 import promises
 import pytest
 import random_graphs
-from hypothesis import HealthCheck, assume, given, seed, settings
+from hunting import hunt
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onnxopt import pipeline, store
@@ -32,7 +33,6 @@ from onnxopt_passes._trial import Trial
 
 BATCHES = range(8)
 EXAMPLES = 25
-FACTOR = 20
 SAMPLES = 12
 MOST_ERROR = 0.05
 OPTIMIZED = SessionConfig(threads=1, spinning=False)
@@ -61,14 +61,7 @@ def test_random_models_through_lossy_recipes(batch: int, pytestconfig: pytest.Co
             found = violation(made.proto, text, name, feeds, before, whole=whole)
             assert found is None, f"{text} on {name}: {found}"
 
-    many = EXAMPLES * (FACTOR if pytestconfig.getoption("--full", default=False) else 1)
-    quiet = settings(
-        max_examples=many,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    seed(batch)(quiet(keeps_what_it_must))()
+    hunt(keeps_what_it_must, batch, EXAMPLES, pytestconfig)
 
 
 def drawn(like: Any, rng: Random) -> list[Feeds]:

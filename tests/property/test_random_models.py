@@ -18,7 +18,8 @@ import onnx
 import promises
 import pytest
 import random_graphs
-from hypothesis import HealthCheck, assume, given, settings
+from hunting import hunt
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from onnxopt import registry
@@ -27,7 +28,6 @@ from onnxopt.recipe import Recipe
 
 BATCHES = range(8)
 EXAMPLES = 60
-FACTOR = 20
 LONGEST_CHAIN = 8
 
 
@@ -41,7 +41,7 @@ def test_random_models(batch: int, pytestconfig: pytest.Config) -> None:
             proto, feeds = mutating.mutated(proto, rng, 1), None
         check(proto, feeds, rng)
 
-    hunt(keeps_all_promises, batch, pytestconfig)
+    hunt(keeps_all_promises, batch, EXAMPLES, pytestconfig)
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -51,21 +51,7 @@ def test_goldens_with_changes(batch: int, pytestconfig: pytest.Config) -> None:
         proto = mutating.mutated(onnx.parser.parse_model(text), rng, rng.choice([0, 1, 1, 2, 3]))
         check(proto, None, rng)
 
-    hunt(keeps_all_promises, batch, pytestconfig)
-
-
-def hunt(body: object, batch: int, config: pytest.Config) -> None:
-    """Run a hypothesis test with other examples in each batch, the same ones every time."""
-    from hypothesis import seed
-
-    many = EXAMPLES * (FACTOR if config.getoption("--full", default=False) else 1)
-    quiet = settings(
-        max_examples=many,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    seed(batch)(quiet(body))()  # type: ignore[arg-type]
+    hunt(keeps_all_promises, batch, EXAMPLES, pytestconfig)
 
 
 def check(proto: onnx.ModelProto, feeds: object, rng: Random) -> None:
