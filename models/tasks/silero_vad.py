@@ -17,10 +17,10 @@ from onnxopt_models.tasks.splits import is_in
 from onnxopt_models.tasks.task import Request, Split, Task
 
 MODEL = "silero-vad"
-REVISION = 1
+REVISION = 2
 STATE: Mapping[str, str] = MappingProxyType({"state": "stateN"})
 CONTEXT = 64
-STREAM_FRAMES = 200
+STREAM_FRAMES = 100
 SOUNDS = DebianPackage(
     name="asterisk-core-sounds-en-wav",
     version="1.6.1-1",
