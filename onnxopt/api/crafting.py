@@ -9,14 +9,14 @@ import onnx_ir as ir
 from onnxopt import pipeline
 from onnxopt.api.budget import allows, criteria_of, goal_of
 from onnxopt.api.options import Budget
+from onnxopt.api.reaching import missing_provider
 from onnxopt.api.verification import verify_result
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison, Criteria, Equivalence, compare
 from onnxopt.data import Dataset
-from onnxopt.errors import BackendMissingError, DataError
+from onnxopt.errors import DataError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe, Step
-from onnxopt.runtime import check_config
 from onnxopt.transform import Goal, Pass
 
 _FAR = 0.08
@@ -169,26 +169,6 @@ def compared_on(
     )
     warnings = (f"compared on the CPU provider: {missing}",) if missing else ()
     return replace(found, warnings=(*found.warnings, *warnings))
-
-
-def check_target(bench: Workbench) -> None:
-    """See that models can be run on the target, in fp32 at least.
-
-    Raises:
-        BackendMissingError: They cannot.
-    """
-    check_config(replace(bench.session, precision="fp32"))
-
-
-def missing_provider(bench: Workbench) -> str:
-    """Why the target's provider was not asked and the CPU provider was; empty where it was."""
-    if bench.options.measure:
-        return ""
-    try:
-        check_config(replace(bench.session, spinning=False))
-    except BackendMissingError as error:
-        return error.found
-    return ""
 
 
 def replayed(result: PipelineResult) -> Recipe:

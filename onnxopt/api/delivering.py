@@ -11,7 +11,6 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.crafting import (
-    check_target,
     exact_part,
     float_part,
     held_out_comparison,
@@ -32,6 +31,7 @@ from onnxopt.api.packaging import (
 )
 from onnxopt.api.precision import at_precision, settle_precision
 from onnxopt.api.quantizing import lossy_name
+from onnxopt.api.reaching import check_target
 from onnxopt.api.workbench import DataSource, Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.deploy import BundleContent, Manifest, check_destination, write_bundle

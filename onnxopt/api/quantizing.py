@@ -12,11 +12,9 @@ import onnx_ir as ir
 
 from onnxopt import store
 from onnxopt.api.crafting import (
-    check_target,
     exact_part,
     float_part,
     lossy_part,
-    missing_provider,
     replayed,
     with_goal,
 )
@@ -24,6 +22,7 @@ from onnxopt.api.data_warnings import data_warnings
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
+from onnxopt.api.reaching import check_target, missing_provider
 from onnxopt.api.workbench import DataSource, Workbench, usable_target
 from onnxopt.comparing import Comparison, Equivalence
 from onnxopt.data import Split
@@ -151,9 +150,10 @@ class QuantizeResult:
 
     @property
     def summary(self) -> str:
-        """One line: how much is in integers and what limits it."""
+        """One line: how much is in integers or half precision, and what limits it."""
         notes = [note for step in self.quantized.results for note in step.notes]
-        found = next((note.reason for note in notes if "replay" in note.figures), None)
+        known = (note.reason for note in notes if note.figures.keys() & {"replay", "casts"})
+        found = next(known, None)
         if found is not None:
             return found.split("; again")[0]
         return f"{self.integers} nodes are in integers"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from onnxopt import pipeline
+from onnxopt.api.reaching import obstacle
 from onnxopt.api.stateful import spread
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import CheckLimits, Equivalence, check_equivalence, first_difference
@@ -17,10 +18,11 @@ from onnxopt.data import (
     feedable_signature,
     unrolled_source,
 )
-from onnxopt.errors import MismatchError, OnnxoptError
+from onnxopt.errors import BackendMissingError, MismatchError, OnnxoptError
 from onnxopt.exactness import Exactness
 from onnxopt.pipeline import PipelineResult
 
+CPU = "cpu"
 _SAMPLES = 8
 
 
@@ -41,15 +43,24 @@ def verify_result(bench: Workbench, source: ir.Model, result: PipelineResult) ->
     """
     limits = CheckLimits(samples=_SAMPLES, timeout_s=bench.options.timeout_s)
     exactness = result.exactness
-    found = check_equivalence(source, result.model, _samples(bench), exactness, limits=limits)
+    provider = _provider(bench, exactness)
+
+    def check(model: ir.Model, data: Dataset | Iterable[Feeds] | None) -> Equivalence:
+        return check_equivalence(
+            source, model, data, exactness, limits=limits, candidate_provider=provider
+        )
+
+    found = check(result.model, _samples(bench))
     if found.agrees:
         return found
+    if found.failure and bench.target.provider not in (CPU, provider):
+        _blame_provider(bench, exactness, found)
     data: Dataset | Iterable[Feeds] | None = _samples(bench)
     if found.culprit is not None:
         data = [found.culprit.feeds]
 
     def agrees(model: ir.Model) -> bool:
-        return check_equivalence(source, model, data, exactness, limits=limits).agrees
+        return check(model, data).agrees
 
     guilty = pipeline.guilty_pass(source, result.executed, bench.context, agrees)
     blame = f"pass {guilty}" if guilty else "no single pass reproduces it"
@@ -61,6 +72,28 @@ def verify_result(bench: Workbench, source: ir.Model, result: PipelineResult) ->
         f"{exactness.value} agreement",
         f"guilty: {blame}; nothing was written, leave it out of the recipe",
     )
+
+
+def _provider(bench: Workbench, exactness: Exactness) -> str:
+    """Where the result runs: on the CPU, whose order of arithmetic is known, if it is to compute
+    the same; on the target, where that can be had, if precision is given up for its kernels.
+    """
+    lossy = not exactness.is_exact and bench.target.provider != CPU
+    return bench.target.provider if lossy and not obstacle(bench) else CPU
+
+
+def _blame_provider(bench: Workbench, exactness: Exactness, found: Equivalence) -> None:
+    """Say so where a result for another provider's kernels fails on the CPU's.
+
+    Raises:
+        BackendMissingError: The target's provider is not to be had, and precision was given up.
+    """
+    reason = "" if exactness.is_exact else obstacle(bench)
+    if reason:
+        raise BackendMissingError(
+            f"the CPU provider does not run the result ({found.failure}), and {reason}",
+            f"provider {bench.target.provider}, which it is made for",
+        )
 
 
 def _samples(bench: Workbench) -> Dataset | None:

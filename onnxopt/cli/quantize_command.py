@@ -155,7 +155,6 @@ def _precision_lines(result: QuantizeResult) -> list[str]:
         )
     target, precision = result.target, result.target.session.precision
     if (target.provider, precision) != ("cpu", "fp32"):
-        lines.append(
-            f"made for {target.name}: run it with provider {target.provider} in {precision}"
-        )
+        how = "" if result.verdict == "float16" else f" in {precision}"
+        lines.append(f"made for {target.name}: run it with provider {target.provider}{how}")
     return lines

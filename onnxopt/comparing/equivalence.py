@@ -107,12 +107,13 @@ def check_equivalence(
     exactness: Exactness,
     *,
     limits: CheckLimits = CheckLimits(),
+    candidate_provider: str = "cpu",
 ) -> Equivalence:
     """Run both models in a child process and compare their outputs.
 
     BITWISE is judged with ONNX Runtime's optimisations off; everything runs on one thread of the
-    CPU. For LOSSY only names, types and shapes are judged. Inputs that the candidate has built in
-    are fed to the reference.
+    CPU, the candidate elsewhere if asked. For LOSSY only names, types and shapes are judged. Inputs
+    that the candidate has built in are fed to the reference.
 
     Args:
         reference: The model as it was.
@@ -121,6 +122,8 @@ def check_equivalence(
             reference takes and whose sizes are new.
         exactness: What the candidate promises.
         limits: Time, memory and samples.
+        candidate_provider: What runs the candidate: another one than the CPU's where its kernels
+            are only there.
 
     Returns:
         The verdict; a candidate that does not load, fails or crashes does not agree.
@@ -150,6 +153,7 @@ def check_equivalence(
             selective=made_up,
             may_reject=made_up,
             tolerance=None if tolerance is None else astuple(tolerance),
+            candidate_provider=candidate_provider,
             optimization="off" if exactness is Exactness.BITWISE else "all",
             not_comparable=random_outputs(models[1]) | random_outputs(models[0]),
             timeout_s=limits.timeout_s + _GRACE_S,

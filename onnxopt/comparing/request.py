@@ -25,6 +25,7 @@ class Request:
         selective: Whether to pass over samples whose sizes add nothing to those accepted before.
         may_reject: Whether the reference may reject samples, as it may those made up.
         tolerance: ``(atol, rtol, by_magnitude)``; None judges structure only.
+        candidate_provider: The provider that runs the candidate; the CPU runs the reference.
         optimization: ONNX Runtime's level.
         not_comparable: Outputs that differ from run to run, with the reason.
         timeout_s: After which the child ends itself, should its parent not.
@@ -38,6 +39,7 @@ class Request:
     selective: bool
     may_reject: bool
     tolerance: tuple[float, float, bool] | None
+    candidate_provider: str
     optimization: OptLevel
     not_comparable: Mapping[str, str]
     timeout_s: float

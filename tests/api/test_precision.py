@@ -123,18 +123,45 @@ def test_a_target_without_integers_takes_half_precision() -> None:
     assert api.quantizing.lossy_name(bench.target) == "float16"
 
 
+LINEAR = store.from_text(
+    '<ir_version: 8, opset_import: ["" : 17]>'
+    "g (float[1,4] x) => (float[1,4] y) <float[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+    " { y = MatMul(x, w) }"
+)
+
+
+@pytest.fixture
+def no_gpu() -> None:
+    if any(one.name == "cuda" and one.usable for one in available_providers()):
+        pytest.skip("this machine has a GPU")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_half_precision_is_named_with_its_casts() -> None:
+    found = api.quantize(LINEAR, data=samples(), options=RunOptions(target="cuda"))
+    assert found.verdict == "float16"
+    assert found.summary == "1 nodes in float16, 2 Casts between them and float32"
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_what_only_another_provider_runs_is_no_mismatch() -> None:
+    with pytest.raises(BackendMissingError, match=r"MatMul.* and provider cuda does not") as caught:
+        api.quantize(
+            LINEAR,
+            data=samples(),
+            recipe="convert-bfloat16",
+            options=RunOptions(target="cuda"),
+        )
+    assert caught.value.wanted == "provider cuda, which it is made for"
+
+
 def test_a_target_elsewhere_is_judged_on_the_cpu_where_nothing_is_timed() -> None:
     if any(one.name == "tensorrt" and one.usable for one in available_providers()):
         pytest.skip("this machine has one")
-    linear = store.from_text(
-        '<ir_version: 8, opset_import: ["" : 17]>'
-        "g (float[1,4] x) => (float[1,4] y) <float[4,4] w = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
-        " { y = MatMul(x, w) }"
-    )
-    found = api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt"))
+    found = api.quantize(LINEAR, data=samples(), options=RunOptions(target="tensorrt"))
     assert found.verdict == "int8"
     assert found.target.session.precision == "fp32"
     assert any("compared on the CPU provider" in text for text in found.comparison.warnings)
     assert "all figures are of the CPU provider, not of tensorrt's" in found.why
     with pytest.raises(BackendMissingError, match="tensorrt"):
-        api.quantize(linear, data=samples(), options=RunOptions(target="tensorrt", measure=True))
+        api.quantize(LINEAR, data=samples(), options=RunOptions(target="tensorrt", measure=True))
