@@ -18,6 +18,7 @@ from onnxopt.api.crafting import (
     replayed,
     with_goal,
 )
+from onnxopt.api.layout import at_layout, layouts_for
 from onnxopt.api.optimizing import step_json
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import (
@@ -236,7 +237,11 @@ def _make(
         steps = exact.results + lossy.result.results
         model, found = lossy.result.model, lossy.comparison
         judged = (lossy.fits, lossy.why)
-        made.append(_Made(name, model, whole, steps, bench.session, found, *judged))
+        usual, *others = layouts_for(bench, model)
+        for layout in (usual, *others):
+            called = name if layout == usual else f"{name}-{layout}"
+            session = at_layout(bench, layout).session
+            made.append(_Made(called, model, whole, steps, session, found, *judged))
     return made
 
 
@@ -291,6 +296,7 @@ def _content(
         provider=bench.target.provider,
         threads=bench.options.threads,
         precision=shipped.session.precision,
+        layout=shipped.session.layout,
         source=bench.origin,
         source_sha256=source_hash(source),
         recipe=str(shipped.recipe),

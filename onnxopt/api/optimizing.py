@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import onnx_ir as ir
@@ -18,8 +19,12 @@ from onnxopt.comparing import Equivalence
 from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.runtime import SessionConfig, is_gpu
 from onnxopt.timing import BenchmarkResult, Candidate, benchmark
 from onnxopt.transform import Need, Note, StepResult
+
+_GPU_ROUNDS = 7
+"""A new process or session takes seconds there, and where it lies in memory matters little."""
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
 
@@ -124,18 +129,26 @@ def _time(bench: Workbench, result: PipelineResult) -> BenchmarkResult:
     return time_both(bench, {"the original": bench.model, "the result": result.model})
 
 
-def time_both(bench: Workbench, models: Mapping[str, ir.Model], times: int = 1) -> BenchmarkResult:
+def time_both(
+    bench: Workbench,
+    models: Mapping[str, ir.Model],
+    times: int = 1,
+    sessions: Mapping[str, SessionConfig] = MappingProxyType({}),
+) -> BenchmarkResult:
     """Time models by name side by side on the bench's target; ratios are over the first.
 
     Args:
         bench: For the target, samples and options.
         models: What to time.
         times: How many times as many rounds as usual.
+        sessions: How to run those that are not run as the bench says.
     """
     from onnxopt.timing import BenchmarkConfig
 
-    candidates = [Candidate(model, name) for name, model in models.items()]
+    candidates = [Candidate(model, name, sessions.get(name)) for name, model in models.items()]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
+    if is_gpu(bench.target.provider):
+        config = replace(config, rounds=_GPU_ROUNDS, renew=0)
     config = replace(config, rounds=times * config.rounds)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 

@@ -140,8 +140,10 @@ def exactness_of(model: ir.Model, precision: Precision = "fp32") -> Exactness:
     """How reproducible outputs are between machines: integer and 16-bit kernels differ more."""
     from onnxopt.graph import all_nodes
 
-    integer = any(node.op_type in _INTEGER_OPS for node in all_nodes(model))
-    return Exactness.LOSSY if integer or precision != "fp32" else Exactness.ROUNDING
+    nodes = list(all_nodes(model))
+    integer = any(node.op_type in _INTEGER_OPS for node in nodes)
+    half = any(value.dtype in _HALVES for node in nodes for value in node.outputs)
+    return Exactness.LOSSY if integer or half or precision != "fp32" else Exactness.ROUNDING
 
 
 def deltas(steps: Sequence[StepResult]) -> list[StepDelta]:
@@ -174,6 +176,7 @@ def versions() -> dict[str, str]:
     return found
 
 
+_HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 _INTEGER_OPS = frozenset(
     {
         "QuantizeLinear",

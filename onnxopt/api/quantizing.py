@@ -19,6 +19,7 @@ from onnxopt.api.crafting import (
     with_goal,
 )
 from onnxopt.api.data_warnings import data_warnings
+from onnxopt.api.layout import at_layout, fastest_layout
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
@@ -29,6 +30,7 @@ from onnxopt.data import Split
 from onnxopt.errors import DataError, RecipeError, UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
+from onnxopt.runtime import SessionConfig
 from onnxopt.targets import Target
 from onnxopt.timing import BenchmarkResult
 from onnxopt.transform import Need, StepResult
@@ -87,8 +89,8 @@ class QuantizeResult:
             was not asked for or int8 is out anyway.
         saved: Where it was written; None where nothing was.
         target: What the verdict speaks of: the target, or the one it falls back to where this
-            machine lacks its precision, with the precision to use beside the integers: its own
-            where the float model keeps the budget at it, else fp32.
+            machine lacks its precision, with the precision to use beside the integers (its own
+            where the float model keeps the budget at it, else fp32) and the layout.
         about_data: What a look at the samples says against them, one sentence each.
         float_comparison: The exact model at the target's own precision against the original;
             None where that is fp32.
@@ -169,6 +171,7 @@ class QuantizeResult:
             "target": self.target.name,
             "provider": self.target.provider,
             "precision": self.target.session.precision,
+            "layout": self.target.session.layouts[0],
             "recipe": str(self.recipe),
             "sensitivities": list(self.sensitivities[:_TOP_ROWS]),
             "steps": [step_json(step) for step in self.steps],
@@ -219,9 +222,11 @@ def quantize(
     lossy_steps = not quantized.exactness.is_exact
     if not lossy_steps:
         fits, why = False, _why_nothing(quantized)
-    timing = None
+    timing, wins = None, bench
     if bench.options.measure and lossy_steps and (fits or budget.int8_anyway):
-        timing = _timed(bench, {_FLOAT: floated.model, name: quantized.model})
+        wins = at_layout(bench, fastest_layout(bench, quantized.model))
+        models = {_FLOAT: floated.model, name: quantized.model}
+        timing = _timed(bench, models, {name: wins.session})
         if fits and not timing.ratios[0].is_faster:
             fits, why = False, _why_slow(timing)
     why += _judged_elsewhere(bench)
@@ -239,7 +244,7 @@ def quantize(
         comparison=lossy.comparison,
         benchmark=timing,
         saved=saved,
-        target=bench.target,
+        target=(wins if int8 else bench).target,
         float_comparison=settled.comparison,
         about_data=() if bench.data is None else _about(bench.data),
     )
@@ -287,12 +292,14 @@ def _why_nothing(quantized: PipelineResult) -> str:
     return f"{nothing}; {count} of {reasons.total()} nodes: {reason}"
 
 
-def _timed(bench: Workbench, models: Mapping[str, ir.Model]) -> BenchmarkResult:
+def _timed(
+    bench: Workbench, models: Mapping[str, ir.Model], sessions: Mapping[str, SessionConfig]
+) -> BenchmarkResult:
     """Both timed; anew with more rounds, which alone count, where the first cannot tell."""
-    timing = time_both(bench, models)
+    timing = time_both(bench, models, sessions=sessions)
     ratio = timing.ratios[0]
     told = ratio.is_faster or ratio.is_slower
-    return timing if told else time_both(bench, models, times=_MORE_ROUNDS)
+    return timing if told else time_both(bench, models, _MORE_ROUNDS, sessions)
 
 
 def _why_slow(timing: BenchmarkResult) -> str:

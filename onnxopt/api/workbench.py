@@ -93,6 +93,7 @@ class Workbench:
             provider=self.target.provider,
             threads=self.options.threads,
             precision=settings.precision,
+            layout=settings.layouts[0],
             optimization=settings.optimization,
         )
 

@@ -18,7 +18,7 @@ from onnxopt.errors import UsageError
 
 if TYPE_CHECKING:
     from onnxopt.data import DataOptions
-    from onnxopt.runtime import Precision, SessionConfig
+    from onnxopt.runtime import Layout, Precision, SessionConfig
     from onnxopt.timing import BenchmarkResult
 
 _ONLY_WITHOUT_PROFILE = ("rounds", "within", "max_rounds", "warmup")
@@ -32,6 +32,7 @@ class Request:
     models: tuple[Path, ...]
     provider: str
     precision: Precision
+    layout: Layout
     data: str | None
     samples: int
     batch: int
@@ -62,10 +63,17 @@ def _as_request(function: Callable[[Settings, Request], None]) -> Callable[..., 
 @click.option("--provider", default="cpu", show_default=True, help="Execution provider.")
 @click.option(
     "--precision",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
+    type=click.Choice(["fp32", "tf32", "bf16", "fp16"]),
     default="fp32",
     show_default=True,
     help="Arithmetic of the provider for fp32 models.",
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["nchw", "nhwc"]),
+    default="nchw",
+    show_default=True,
+    help="How the provider lays out convolutions.",
 )
 @click.option("--data", help="Samples to run; made up by default.")
 @click.option(
@@ -133,6 +141,7 @@ def command(settings: Settings, request: Request) -> None:
         request.provider,
         settings.threads,
         request.precision,
+        request.layout,
         io_binding=request.io_binding,
         cuda_graph=request.cuda_graph,
     )

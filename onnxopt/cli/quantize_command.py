@@ -156,5 +156,7 @@ def _precision_lines(result: QuantizeResult) -> list[str]:
     target, precision = result.target, result.target.session.precision
     if (target.provider, precision) != ("cpu", "fp32"):
         how = "" if result.verdict == "float16" else f" in {precision}"
+        layout = target.session.layouts[0]
+        how += "" if layout == "nchw" else f", layout {layout}"
         lines.append(f"made for {target.name}: run it with provider {target.provider}{how}")
     return lines

@@ -31,7 +31,7 @@ from onnxopt.deploy.samples import write_arrays
 from onnxopt.deploy.verify import verify_bundle
 from onnxopt.errors import UsageError
 from onnxopt.exactness import Exactness
-from onnxopt.runtime import Precision
+from onnxopt.runtime import Layout, Precision
 from onnxopt.signature import signature_of
 
 LOSSY_LIMIT = 0.02
@@ -63,6 +63,7 @@ class BundleContent:
         provider: Runtime provider it was measured on.
         threads: Thread count it was measured with.
         precision: Arithmetic the provider was told to use.
+        layout: How the provider was told to lay out convolutions.
         source: File name of the original.
         source_sha256: SHA-256 of the original file; of the content, for a model in memory.
         recipe: The recipe, spelled in full.
@@ -90,6 +91,7 @@ class BundleContent:
     data: Mapping[str, DataEntry] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     precision: Precision = "fp32"
+    layout: Layout = "nchw"
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -179,6 +181,7 @@ def _manifest(content: BundleContent, folder: Path, model_name: str) -> Manifest
         provider=content.provider,
         threads=content.threads,
         precision=content.precision,
+        layout=content.layout,
         source=content.source,
         source_sha256=content.source_sha256,
         recipe=content.recipe,

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onnxopt.errors import ModelError
-from onnxopt.runtime import Precision
+from onnxopt.runtime import Layout, Precision
 from onnxopt.signature import Signature, TensorSpec
 
 MANIFEST_NAME = "manifest.json"
@@ -108,6 +108,7 @@ class Manifest(_Frozen):
     provider: str
     threads: int = Field(ge=1)
     precision: Precision = "fp32"
+    layout: Layout = "nchw"
     source: str
     source_sha256: str
     recipe: str

@@ -60,10 +60,21 @@ def open_session(manifest: dict[str, Any], threads: int) -> Any:
     if wanted not in PROVIDERS:
         print(f"note: measured on {wanted}; this script runs it on the CPU", file=sys.stderr)
     provider = PROVIDERS.get(wanted, PROVIDERS["cpu"])
-    session = ort.InferenceSession(str(HERE / manifest["model"]), options, providers=[provider])
+    told = cuda_options(manifest) if wanted == "cuda" else {}
+    session = ort.InferenceSession(
+        str(HERE / manifest["model"]), options, providers=[(provider, told)]
+    )
     if session.get_providers()[0] != provider:
         sys.exit(f"{provider} is not available here; found {session.get_providers()[0]}")
     return session
+
+
+def cuda_options(manifest: dict[str, Any]) -> dict[str, str]:
+    """Load the libraries that come as Python packages; what the provider was measured with."""
+    ort.preload_dlls()
+    is_tf32 = manifest.get("precision") == "tf32"
+    is_last = manifest.get("layout") == "nhwc"
+    return {"use_tf32": str(int(is_tf32)), "prefer_nhwc": str(int(is_last))}
 
 
 def add_openvino(options: Any, precision: str, threads: int) -> bool:

@@ -77,7 +77,10 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
 
 def _check_samples(folder: Path, manifest: Manifest) -> None:
     config = SessionConfig(
-        provider=manifest.provider, threads=manifest.threads, precision=manifest.precision
+        provider=manifest.provider,
+        threads=manifest.threads,
+        precision=manifest.precision,
+        layout=manifest.layout,
     )
     with open_session(folder / manifest.model, config) as session:
         for index in range(manifest.samples):

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from onnxopt.errors import UsageError
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+Layout = Literal["nchw", "nhwc"]
 OptLevel = Literal["all", "extended", "basic", "off"]
 _CUDA = frozenset({"cuda", "CUDAExecutionProvider"})
 
@@ -23,6 +24,8 @@ class SessionConfig:
             (``CPUExecutionProvider``).
         threads: Threads inside one operator; ONNX Runtime's thread between operators is one.
         precision: The arithmetic the provider may use for fp32 models.
+        layout: How the provider lays out what Conv and its like read and make: as the model
+            says, or channels last.
         optimization: ONNX Runtime's graph optimisation level.
         spinning: Whether idle threads of the pool spin for more work (faster alone, harmful to
             whatever else computes on the machine).
@@ -42,6 +45,7 @@ class SessionConfig:
     provider: str = "cpu"
     threads: int = 1
     precision: Precision = "fp32"
+    layout: Layout = "nchw"
     optimization: OptLevel = "all"
     spinning: bool = True
     planned_memory: bool = True
@@ -59,6 +63,7 @@ class SessionConfig:
                 found, "provider cuda with io_binding: a graph replays fixed addresses"
             )
         _check_choice("precision", self.precision, get_args(Precision))
+        _check_choice("layout", self.layout, get_args(Layout))
         _check_choice("optimization", self.optimization, get_args(OptLevel))
 
 

@@ -94,6 +94,11 @@ def device_kind(provider: Provider, devices: Sequence[ort.OrtEpDevice]) -> str:
     return _kind_of(devices[0]) if devices else _BUILTIN_DEVICES.get(provider.name, "")
 
 
+def is_gpu(name: str) -> bool:
+    """Whether a built-in provider, by its short name, computes on a GPU."""
+    return _BUILTIN_DEVICES.get(name) == "gpu"
+
+
 def available_providers() -> tuple[ProviderInfo, ...]:
     """Every installed provider, with the reason where one does not work here."""
     return tuple(_probe(provider) for provider in installed_providers())

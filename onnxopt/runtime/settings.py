@@ -33,6 +33,8 @@ class Settings:
 
 
 Devices = Sequence["ort.OrtEpDevice"]
+_TF32_UNITS = "TF32 is used where the GPU has it: compute capability 8.0 and up"
+_OPENVINO_HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
 
 def settings_for(name: str, config: SessionConfig, devices: Devices) -> Settings:
@@ -46,6 +48,10 @@ def settings_for(name: str, config: SessionConfig, devices: Devices) -> Settings
     Raises:
         BackendMissingError: the provider or this machine cannot hold what is asked.
     """
+    if config.layout != "nchw" and name != "cuda":
+        raise BackendMissingError(
+            f"provider {name} has no setting for layout {config.layout}", "nchw, or provider cuda"
+        )
     return _RULES.get(name, _unknown)(name, config, devices)
 
 
@@ -53,7 +59,7 @@ def _fixed_precision(name: str, config: SessionConfig) -> None:
     if config.precision != "fp32":
         raise BackendMissingError(
             f"provider {name} has no setting for precision {config.precision}",
-            "fp32, or a provider that has one (openvino, tensorrt)",
+            "fp32, or a provider that has one (cuda: tf32; openvino, tensorrt: 16 bits)",
             "convert the model itself to 16 bits instead",
         )
 
@@ -64,14 +70,20 @@ def _cpu(name: str, config: SessionConfig, devices: Devices) -> Settings:
 
 
 def _cuda(name: str, config: SessionConfig, devices: Devices) -> Settings:
-    _fixed_precision(name, config)
-    options = {"use_tf32": "0"}  # the default, TF32, has 10 bits of mantissa
-    return Settings({**options, "enable_cuda_graph": "1"} if config.cuda_graph else options)
+    is_tf32 = config.precision == "tf32"  # the provider's default: 10 bits of mantissa in products
+    if not is_tf32:
+        _fixed_precision(name, config)
+    options = {"use_tf32": "1" if is_tf32 else "0"}
+    if config.layout == "nhwc":
+        options["prefer_nhwc"] = "1"
+    if config.cuda_graph:
+        options["enable_cuda_graph"] = "1"
+    return Settings(options, (_TF32_UNITS,) if is_tf32 else ())
 
 
 def _tensorrt(name: str, config: SessionConfig, devices: Devices) -> Settings:
-    if config.precision == "fp32":
-        return Settings(notes=("TensorRT may use TF32 where fp32 is asked",))
+    if config.precision in ("fp32", "tf32"):
+        return Settings(notes=("TensorRT may use TF32, whether fp32 or tf32 is asked",))
     note = f"TensorRT chooses per layer whether {config.precision} is used"
     return Settings({f"trt_{config.precision}_enable": "1"}, (note,))
 
@@ -89,7 +101,7 @@ def _openvino(name: str, config: SessionConfig, devices: Devices) -> Settings:
             f"one of what it states ({', '.join(able)})",
             "use --precision fp32 or a machine with such units",
         )
-    hint = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}[config.precision]
+    hint = _OPENVINO_HINTS[config.precision]
     inner = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": str(config.threads),

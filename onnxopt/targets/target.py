@@ -7,7 +7,7 @@ from typing import Any, Literal
 import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from onnxopt.runtime import OptLevel, Precision
+from onnxopt.runtime import Layout, OptLevel, Precision
 from onnxopt.targets.kernel import Cost, FloatKernel, IntegerType, Kernel
 
 INTEGERS = (
@@ -23,6 +23,8 @@ class SessionOptions(BaseModel):
     Attributes:
         threads: Threads inside one operator; None for one a physical core.
         precision: The arithmetic the provider may use for fp32 models.
+        layouts: How Conv and its like may lie: the first holds unless another one is tried, and
+            measured to be faster, for a model that gave up precision.
         optimization: ONNX Runtime's graph optimisation level.
     """
 
@@ -30,6 +32,7 @@ class SessionOptions(BaseModel):
 
     threads: int | None = Field(default=None, ge=1)
     precision: Precision = "fp32"
+    layouts: tuple[Layout, ...] = Field(default=("nchw",), min_length=1)
     optimization: OptLevel = "all"
 
 

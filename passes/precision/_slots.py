@@ -13,6 +13,8 @@ from onnxopt_passes.precision._half import Half
 
 _OWN_GATES = frozenset({"BiasGelu", "FastGelu", "Gelu", "QuickGelu"})
 _MICROSOFT = "com.microsoft"
+_TYPED_LIKE = frozenset({"Bernoulli", "EyeLike", "RandomNormalLike", "RandomUniformLike"})
+"""Ops that make another type than they take only where an attribute says so."""
 _ALL = 1 << 30
 
 
@@ -49,6 +51,10 @@ def half_slots(node: ir.Node, version: int, half: Half, dtype_of: DtypeOf) -> Sl
         return "its operator is unknown"
     if any(value is not None and dtype_of(value) is None for value in node.inputs):
         return "the types of its inputs are unknown"
+    if node.op_type in _TYPED_LIKE and "dtype" not in node.attributes:
+        return "its output has the type of its input, whatever that is"
+    if any(map(_is_no_tensor, (*schema.inputs, *schema.outputs))):
+        return "sequences stay float32"
     inputs = _positions(node.inputs, schema.inputs, half, dtype_of)
     variables = {_formal(schema.inputs, at).type_str for at in inputs}
     outputs = tuple(
@@ -86,9 +92,14 @@ def _positions(
         at
         for at, value in enumerate(values)
         if value is not None
+        and isinstance(value.type, ir.TensorType | None)
         and dtype_of(value) == ir.DataType.FLOAT
         and half.text in _formal(formals, at).types
     )
+
+
+def _is_no_tensor(formal: onnx.defs.OpSchema.FormalParameter) -> bool:
+    return not any(kind.startswith("tensor(") for kind in formal.types)
 
 
 def _formal(

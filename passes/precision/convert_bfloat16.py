@@ -12,6 +12,7 @@ from onnxopt.exactness import Exactness
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.precision._converting import Conversion, Wishes
 from onnxopt_passes.precision._half import BFLOAT16
+from onnxopt_passes.precision._kernels import COUNTING, WITHOUT_BFLOATS, WITHOUT_HALVES
 
 
 @dataclass(frozen=True)
@@ -35,20 +36,7 @@ class ConvertBfloat16(Pass):
     exactness: ClassVar[Exactness] = Exactness.LOSSY
 
     keep_io: bool = True
-    keep_ops: tuple[str, ...] = (
-        "CumSum",
-        "GridSample",
-        "GRU",
-        "InstanceNormalization",
-        "LSTM",
-        "MeanVarianceNormalization",
-        "NonMaxSuppression",
-        "Range",
-        "Resize",
-        "RNN",
-        "RoiAlign",
-        "TopK",
-    )
+    keep_ops: tuple[str, ...] = (*COUNTING, *WITHOUT_HALVES, *WITHOUT_BFLOATS)
     keep: tuple[str, ...] = ()
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:

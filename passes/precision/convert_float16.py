@@ -12,6 +12,7 @@ from onnxopt.exactness import Exactness
 from onnxopt.transform import Context, Note, Pass
 from onnxopt_passes.precision._converting import Conversion, Wishes
 from onnxopt_passes.precision._half import FLOAT16
+from onnxopt_passes.precision._kernels import COUNTING, WITHOUT_HALVES
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,9 @@ class ConvertFloat16(Pass):
     minimum cut, one a tensor and type. Without data only constants are checked. Subgraphs and
     functions stay float32.
 
-    For GPUs. ONNX Runtime's CPU provider has few float16 kernels and casts around the others:
-    slower than float32.
+    For GPUs: ``keep_ops`` is what an H100 computed in float32, or left to the CPU, of the models
+    that test each operator. ONNX Runtime's CPU provider has few float16 kernels and casts around
+    the others: slower than float32.
 
     Attributes:
         keep_io: Whether inputs and outputs of the model stay float32.
@@ -40,13 +42,12 @@ class ConvertFloat16(Pass):
 
     keep_io: bool = True
     keep_ops: tuple[str, ...] = (
-        "CumSum",
-        "GridSample",
-        "MeanVarianceNormalization",
-        "NonMaxSuppression",
-        "Range",
-        "RoiAlign",
-        "TopK",
+        *COUNTING,
+        *WITHOUT_HALVES,
+        "GroupNormalization",
+        "NegativeLogLikelihoodLoss",
+        "SoftmaxCrossEntropyLoss",
+        "Swish",
     )
     keep: tuple[str, ...] = ()
     margin: float = 0.5

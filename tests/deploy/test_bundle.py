@@ -18,6 +18,7 @@ from onnxopt.deploy import (
     GoldenSample,
     bundle,
     read_manifest,
+    runner,
     verify_bundle,
     write_bundle,
 )
@@ -263,3 +264,12 @@ def test_run_py_sees_a_difference(tmp_path: Path, unchecked: None) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 4
     assert "output y differs" in done.stdout
+
+
+def test_run_py_tells_cuda_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[bool] = []
+    monkeypatch.setattr(runner.ort, "preload_dlls", lambda: loaded.append(True))
+    assert runner.cuda_options({}) == {"use_tf32": "0", "prefer_nhwc": "0"}
+    told = runner.cuda_options({"precision": "tf32", "layout": "nhwc"})
+    assert told == {"use_tf32": "1", "prefer_nhwc": "1"}
+    assert loaded == [True, True]

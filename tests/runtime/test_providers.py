@@ -67,6 +67,21 @@ def test_a_provider_without_such_a_setting_refuses_the_precision(
 
 def test_cuda_in_fp32_is_no_tf32() -> None:
     assert settings_for("cuda", SessionConfig(provider="cuda"), ()).options == {"use_tf32": "0"}
+    asked = SessionConfig(provider="cuda", precision="tf32", layout="nhwc")
+    found = settings_for("cuda", asked, ())
+    assert found.options == {"use_tf32": "1", "prefer_nhwc": "1"}
+    assert "compute capability 8.0" in found.notes[0]
+
+
+@pytest.mark.parametrize("provider", ["cpu", "openvino", "tensorrt"])
+def test_only_cuda_lays_out_convolutions_as_asked(provider: str) -> None:
+    with pytest.raises(BackendMissingError, match=f"{provider} has no setting for layout nhwc"):
+        settings_for(provider, SessionConfig(provider=provider, layout="nhwc"), ())
+
+
+def test_tf32_is_nothing_a_processor_has() -> None:
+    with pytest.raises(BackendMissingError, match="no setting for precision tf32"):
+        settings_for("cpu", SessionConfig(precision="tf32"), ())
 
 
 def test_a_provider_nobody_knows_how_to_steer_says_so() -> None:

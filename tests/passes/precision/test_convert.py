@@ -121,3 +121,37 @@ def test_infinite_masks_are_no_overflow() -> None:
     after, notes = converted(model, ConvertFloat16())
     assert [note.kind for note in notes] == ["applied"]
     assert relative_error(model, after) < 1e-3
+
+
+SEQUENCES = """<ir_version: 8, opset_import: ["" : 18]>
+g (float[4,4] x, float[2,4] z, int64 i) => (float[2,4] y) {
+  e = Exp(x) s = SplitToSequence<axis = 0>(e, i) t = SequenceInsert(s, z)
+  u = Identity(t) y = SequenceAt(u, i) }"""
+DRAWN = """<ir_version: 8, opset_import: ["" : 15]>
+g (float[4,4] x) => (float[4,4] y, float[4,4] z) {
+  e = Sigmoid(x) y = Bernoulli(e) r = RandomUniformLike(e) z = Mul(r, e) }"""
+
+
+@pytest.mark.parametrize("text", [SEQUENCES, DRAWN])
+@pytest.mark.parametrize("step", [ConvertFloat16, ConvertBfloat16])
+def test_types_that_follow_in_a_way_of_their_own_stay(
+    text: str, step: type[ConvertFloat16] | type[ConvertBfloat16]
+) -> None:
+    model = store.from_text(text)
+    list(step(keep_io=False, keep_ops=()).rewrite(model, Context()))
+    proto = onnx.load_from_string(store.serialize(model))
+    onnx.checker.check_model(proto, full_check=True)
+    assert model.opset_imports[""] < 18 or ops(model)["SplitToSequence"] == 1
+
+
+def test_what_cuda_has_no_kernel_for_stays_as_a_rule() -> None:
+    text = """<ir_version: 10, opset_import: ["" : 22]>
+    g (float[1,2,8,8] x) => (float[1,2,4,4] y) <float[2,2,1,1] w = {1, 2, 3, 4}> {
+      c = Conv(x, w) t = Tan(c) p = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(t)
+      y = Conv(p, w) }"""
+    kept = {}
+    for step in (ConvertFloat16(), ConvertBfloat16()):
+        model = store.from_text(text)
+        notes = list(step.rewrite(model, Context()))
+        kept[step.name] = {note.reason.split()[0] for note in notes if "its op asks" in note.reason}
+    assert kept == {"convert-float16": {"Tan"}, "convert-bfloat16": {"Tan", "MaxPool"}}
