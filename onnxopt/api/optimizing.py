@@ -148,7 +148,7 @@ def time_both(
     candidates = [Candidate(model, name, sessions.get(name)) for name, model in models.items()]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
     if is_gpu(bench.target.provider):
-        config = replace(config, rounds=_GPU_ROUNDS, renew=0)
+        config = replace(config, rounds=_GPU_ROUNDS, reload=False, renew=0)
     config = replace(config, rounds=times * config.rounds)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 
