@@ -26,10 +26,10 @@ class LowerOpset(Pass):
     """f, as opset n spells it → f, as opset ``to`` spells it, where both define the same.
 
     Later opsets often only add types to an op, but its number goes up, and a runtime that has a
-    kernel for the older number has none for the newer: ONNX Runtime's CUDA provider runs
-    MaxPool, Elu, InstanceNormalization, GRU and more of opset 22 on the CPU, with copies there and
-    back, those of opset 21 on the GPU. All or nothing: where one node has no equal, a refusal names
-    it and the model is left alone. The IR version stays.
+    kernel for the older number has none for the newer: ONNX Runtime's CUDA provider leaves MaxPool,
+    Elu, InstanceNormalization and more of opset 22 to the CPU, with copies there and back. All or
+    nothing: where one node has no equal, a refusal names it and the model is left alone. The IR
+    version stays.
 
     Attributes:
         to: The highest opset of the default domain to leave.
