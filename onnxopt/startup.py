@@ -32,6 +32,11 @@ def prepare_process() -> None:
         _defer(PathFinder.find_spec("onnx_ir._symbolic_shapes", folders))
 
 
+def leave_objects() -> None:
+    """Let a process end without looking for garbage in large graphs: the memory goes with it."""
+    gc.freeze()
+
+
 class _Deferred(ModuleType):
     """A module that is loaded when one of its names is first asked for."""
 

@@ -49,6 +49,7 @@ class Workbench:
         data: Its parts; None without data.
         context: What passes may look at.
         options: How the verb runs.
+        file: Where the model was read from; None where it came in memory or as text.
     """
 
     model: ir.Model
@@ -58,6 +59,7 @@ class Workbench:
     data: Split | None
     context: Context
     options: RunOptions
+    file: Path | None = None
 
     @classmethod
     def open(cls, source: store.Source, data: DataSource | None, options: RunOptions) -> Workbench:
@@ -83,7 +85,8 @@ class Workbench:
             workers=min(usable_cores(), _MOST_WORKERS),
             progress=options.progress,
         )
-        return cls(model, specialized, _origin(source), target, parts, context, options)
+        origin, file = _origin(source), _file(source)
+        return cls(model, specialized, origin, target, parts, context, options, file)
 
     @property
     def session(self) -> SessionConfig:
@@ -174,6 +177,12 @@ def _parts(data: DataSource | None, model: ir.Model, options: RunOptions) -> Spl
     if not isinstance(data, Split):
         data = split(open_data(data, signature_of(model), options), options.seed, SPLIT)
     return split_with_state(data, model, options)
+
+
+def _file(source: store.Source) -> Path | None:
+    """A binary model file, as ONNX Runtime takes it."""
+    path = Path(source) if isinstance(source, str | Path) else None
+    return None if path is None or path.suffix == store.TEXT_SUFFIX else path
 
 
 def _origin(source: store.Source) -> str:

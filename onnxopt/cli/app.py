@@ -15,7 +15,7 @@ from importlib.metadata import version
 import click
 
 from onnxopt.errors import OnnxoptError
-from onnxopt.startup import prepare_process
+from onnxopt.startup import leave_objects, prepare_process
 
 COMMANDS = {
     "inspect": "Show what is in a model.",
@@ -76,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     prepare_process()
     with _ending_in_order():
         code = _run(words)
+    if arguments is None:
+        leave_objects()
     sys.exit(code)
 
 

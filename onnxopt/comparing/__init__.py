@@ -2,7 +2,7 @@
 
 from onnxopt.comparing.agreement import OutputAgreement, compare_outputs, compare_value
 from onnxopt.comparing.comparison import Comparison, Criteria, MetricChange
-from onnxopt.comparing.equivalence import CheckLimits, Equivalence, check_equivalence
+from onnxopt.comparing.equivalence import CheckLimits, Equivalence, Filed, check_equivalence
 from onnxopt.comparing.probe import first_difference
 from onnxopt.comparing.randomness import random_outputs, random_values
 from onnxopt.comparing.running import compare
@@ -16,6 +16,7 @@ __all__ = [
     "Comparison",
     "Criteria",
     "Equivalence",
+    "Filed",
     "MetricChange",
     "OutputAgreement",
     "OutputSummary",

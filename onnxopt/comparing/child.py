@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import onnx_ir as ir
 from onnxopt.comparing.agreement import OutputAgreement, compare_outputs, within_noise
 from onnxopt.comparing.exchange import read_sample
 from onnxopt.comparing.nudging import nudge, nudged_feeds
-from onnxopt.comparing.request import FIXED, PHASE, REQUEST, RESULT, Request
+from onnxopt.comparing.request import EITHER, FIXED, PHASE, REQUEST, RESULT, Request
 from onnxopt.comparing.summary import Accumulator
 from onnxopt.data import Sample, SizesSeen
 from onnxopt.errors import DataError, LimitError, OnnxoptError
@@ -28,6 +31,7 @@ from onnxopt.exactness import Tolerance
 from onnxopt.runtime import Session, SessionConfig, open_session
 from onnxopt.store import load
 
+_POLL_S = 0.002
 _DRAWS = 3
 """Directions of rounding to try: one alone may happen to change little."""
 
@@ -36,8 +40,8 @@ _Found = dict[int, tuple[OutputAgreement, ...]]
 
 
 def main(folder: Path) -> None:
-    """Answer the request in ``folder``."""
-    request = Request(**json.loads((folder / REQUEST).read_text(encoding="utf-8")))
+    """Answer the request in ``folder``, once it is there."""
+    request = _awaited(folder / REQUEST)
     faulthandler.dump_traceback_later(request.timeout_s, exit=True)
     try:
         result = _Run(request, folder).result()
@@ -47,8 +51,18 @@ def main(folder: Path) -> None:
     (folder / RESULT).write_text(json.dumps(result), encoding="utf-8")
 
 
+def _awaited(path: Path) -> Request:
+    """The request; the process ends without its parent, who alone could write it."""
+    parent = os.getppid()
+    while not path.is_file():
+        if os.getppid() != parent:
+            os._exit(1)
+        time.sleep(_POLL_S)
+    return Request(**json.loads(path.read_text(encoding="utf-8")))
+
+
 class _Run:
-    """One request being answered; the models are loaded one after the other."""
+    """One request being answered."""
 
     def __init__(self, request: Request, folder: Path) -> None:
         self._request = request
@@ -63,8 +77,22 @@ class _Run:
         self._culprit: int | None = None
         limits = request.tolerance
         self._tolerance = None if limits is None else Tolerance(*limits)
+        self._candidate: Future[Session] | None = None
+        self._doing = ("reference", "loading")
 
     def result(self) -> dict[str, Any]:
+        if not self._request.together:
+            return self._result(self._opened_candidate)
+        with ThreadPoolExecutor(1) as second:
+            self._candidate = second.submit(self._opened_candidate)
+            self._candidate.add_done_callback(lambda _: self._phase(*self._doing))
+            return self._result(self._candidate.result)
+
+    def _opened_candidate(self) -> Session:
+        config = replace(self._config, provider=self._request.candidate_provider)
+        return open_session(Path(self._request.candidate), config)
+
+    def _result(self, opened: Callable[[], Session]) -> dict[str, Any]:
         self._phase("reference", "loading")
         with open_session(Path(self._request.reference), self._config) as session:
             expected = self._reference_outputs(session)
@@ -72,8 +100,7 @@ class _Run:
         accumulator = Accumulator()
         try:
             self._phase("candidate", "loading")
-            config = replace(self._config, provider=self._request.candidate_provider)
-            with open_session(Path(self._request.candidate), config) as session:
+            with opened() as session:
                 wanted = [(spec.name, spec.dtype) for spec in inputs]
                 taken = [s for s in session.inputs if s.name not in self._fixed]
                 given = [(spec.name, spec.dtype) for spec in taken]
@@ -184,6 +211,9 @@ class _Run:
         return {**found, "rejected": self._rejected, "failure": failure}
 
     def _phase(self, model: str, what: str) -> None:
+        self._doing = model, what
+        if self._candidate is not None and not self._candidate.done():
+            model = EITHER
         (self._folder / PHASE).write_text(json.dumps([model, what]), encoding="utf-8")
 
 
@@ -201,3 +231,4 @@ def _listed(specs: list[tuple[str, str]]) -> str:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # the answer is written: nothing of the models needs taking apart

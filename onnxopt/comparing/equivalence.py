@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import tempfile
@@ -15,9 +16,9 @@ import onnx_ir as ir
 from onnxopt import errors
 from onnxopt.comparing.exchange import read_sample, write_sample
 from onnxopt.comparing.plain import to_plain
-from onnxopt.comparing.process import Ending, run_limited
+from onnxopt.comparing.process import Child, Ending, run_limited, started
 from onnxopt.comparing.randomness import random_outputs
-from onnxopt.comparing.request import FIXED, PHASE, REQUEST, RESULT, Request
+from onnxopt.comparing.request import EITHER, FIXED, PHASE, REQUEST, RESULT, Request
 from onnxopt.comparing.summary import OutputSummary
 from onnxopt.data import (
     MAX_PLANS,
@@ -34,6 +35,21 @@ from onnxopt.signature import Signature, TensorSpec, signature_of
 from onnxopt.store import load, save
 
 _GRACE_S = 10.0
+_TOGETHER_BYTES = 50_000_000
+"""Files up to this size together are loaded at the same time; larger ones would need the memory."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A model and a file that holds it as it is, which saves writing another.
+
+    Attributes:
+        model: The model.
+        path: Its file, as ONNX Runtime loads it.
+    """
+
+    model: ir.Model
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -101,7 +117,7 @@ class Equivalence:
 
 
 def check_equivalence(
-    reference: ir.Model | Path,
+    reference: ir.Model | Path | Filed,
     candidate: ir.Model | Path,
     data: Dataset | Iterable[Feeds] | None,
     exactness: Exactness,
@@ -133,8 +149,23 @@ def check_equivalence(
         DataError: The reference rejects the samples.
         LimitError: Time or memory ran out; the message names the model that was running.
     """
+    if isinstance(reference, Filed):
+        with contextlib.suppress(ModelError):
+            return _check(reference, candidate, data, exactness, limits, candidate_provider)
+        reference = reference.model  # as it was read, perhaps it loads
+    return _check(reference, candidate, data, exactness, limits, candidate_provider)
+
+
+def _check(
+    reference: ir.Model | Path | Filed,
+    candidate: ir.Model | Path,
+    data: Dataset | Iterable[Feeds] | None,
+    exactness: Exactness,
+    limits: CheckLimits,
+    candidate_provider: str,
+) -> Equivalence:
     tolerance = exactness.tolerance
-    with tempfile.TemporaryDirectory(prefix="onnxopt-") as name:
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as name, started(_child(name)) as child:
         folder = Path(name)
         models = [_model_of(reference), _model_of(candidate)]
         samples, made_up, variety = _samples(data, models, limits.samples)
@@ -156,20 +187,45 @@ def check_equivalence(
             candidate_provider=candidate_provider,
             optimization="off" if exactness is Exactness.BITWISE else "all",
             not_comparable=random_outputs(models[1]) | random_outputs(models[0]),
+            together=False,
             timeout_s=limits.timeout_s + _GRACE_S,
         )
-        (folder / REQUEST).write_text(json.dumps(asdict(request)), encoding="utf-8")
-        return _ask(folder, tolerance, limits)
+        sizes = (Path(path).stat().st_size for path in (request.reference, request.candidate))
+        if sum(sizes) <= _TOGETHER_BYTES:
+            try:
+                return _ask(replace(request, together=True), folder, tolerance, limits, child)
+            except _EitherError:
+                (folder / REQUEST).unlink()
+                return _ask(request, folder, tolerance, limits)  # one after the other: which is it
+        return _ask(request, folder, tolerance, limits, child)
 
 
-def _ask(folder: Path, tolerance: Tolerance | None, limits: CheckLimits) -> Equivalence:
-    ending = run_limited(
-        ["onnxopt.comparing.child", str(folder)], limits.timeout_s, limits.memory_bytes
-    )
+def _child(folder: Path | str) -> list[str]:
+    """What to run; it answers when the folder holds a request."""
+    return ["onnxopt.comparing.child", str(folder)]
+
+
+class _EitherError(Exception):
+    """A child ended while two models were at work in it."""
+
+
+def _ask(
+    request: Request,
+    folder: Path,
+    tolerance: Tolerance | None,
+    limits: CheckLimits,
+    child: Child | None = None,
+) -> Equivalence:
+    written = folder / f"{REQUEST}.part"
+    written.write_text(json.dumps(asdict(request)), encoding="utf-8")
+    written.rename(folder / REQUEST)
+    ending = run_limited(_child(folder), limits.timeout_s, limits.memory_bytes, child)
     model, doing = _phase(folder)
+    answer = folder / RESULT
+    if model == EITHER and (ending.limit or not answer.is_file()):
+        raise _EitherError
     if ending.limit:
         raise LimitError(f"the {model} model took {ending.limit} ({doing})", todo=ending.todo)
-    answer = folder / RESULT
     if not answer.is_file():
         return _crashed(ending, model, doing, tolerance)
     result = json.loads(_without_paths(answer.read_text(encoding="utf-8"), folder))
@@ -248,13 +304,16 @@ def _as_sample(value: Sample | Feeds, number: int) -> Sample:
     return value if isinstance(value, Sample) else Sample(value, None, str(number))
 
 
-def _model_of(model: ir.Model | Path) -> ir.Model:
+def _model_of(model: ir.Model | Path | Filed) -> ir.Model:
+    if isinstance(model, Filed):
+        return model.model
     return model if isinstance(model, ir.Model) else load(model)
 
 
-def _path_of(model: ir.Model | Path, folder: Path, name: str) -> str:
-    if isinstance(model, Path):
-        return str(model.absolute())
+def _path_of(model: ir.Model | Path | Filed, folder: Path, name: str) -> str:
+    if isinstance(model, Path | Filed):
+        path = model if isinstance(model, Path) else model.path
+        return str(path.absolute())
     path = folder / f"{name}.onnx"
     save(model, path)
     return str(path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -40,8 +41,27 @@ class Ending:
         return f"exit status {self.code}" + (f": {self.stderr}" if self.stderr else "")
 
 
+Child = subprocess.Popen[bytes]
+
+
+@contextlib.contextmanager
+def started(arguments: Sequence[str]) -> Iterator[Child]:
+    """Start ``python -m ARGUMENTS``; the child never outlives the block."""
+    command = [sys.executable, "-P", "-m", "onnxopt.startup", *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
 def run_limited(
-    arguments: Sequence[str], timeout_s: float, memory_bytes: int | None = None
+    arguments: Sequence[str],
+    timeout_s: float,
+    memory_bytes: int | None = None,
+    child: Child | None = None,
 ) -> Ending:
     """Run ``python -m ARGUMENTS`` and wait; the child never outlives this call.
 
@@ -49,16 +69,13 @@ def run_limited(
         arguments: Module and its arguments.
         timeout_s: Wall time.
         memory_bytes: Resident memory, looked at 50 times a second; None for 90 % of what is free.
+        child: One that was started with them before; None starts it now.
     """
     allowed = memory_bytes or int(psutil.virtual_memory().available * _FREE_SHARE)
-    command = [sys.executable, "-P", "-m", "onnxopt.startup", *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as child:
-        try:
-            return _watch(child, timeout_s, allowed)
-        finally:
-            child.kill()
+    if child is not None:
+        return _watch(child, timeout_s, allowed)
+    with started(arguments) as child:
+        return _watch(child, timeout_s, allowed)
 
 
 def _watch(child: subprocess.Popen[bytes], timeout_s: float, allowed: int) -> Ending:

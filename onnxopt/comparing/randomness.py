@@ -37,6 +37,8 @@ def random_values(model: ir.Model) -> dict[str, str]:
     Nodes are taken in graph order; what stands in a subgraph or a model-local function makes all
     outputs of the node that runs it random.
     """
+    if not _could_be_random(model):
+        return {}
     random_functions = _random_functions(model)
     reasons: dict[str, str] = {}
     for node in model.graph:
@@ -44,6 +46,15 @@ def random_values(model: ir.Model) -> dict[str, str]:
         if reason:
             reasons.update((out.name, reason) for out in node.outputs if out.name)
     return reasons
+
+
+def _could_be_random(model: ir.Model) -> bool:
+    """Whether a random op is anywhere at all: most models are done with that."""
+    suspects = {op_type for _, op_type in _RANDOM_OPS} | {"Dropout"}
+    functions = model.functions.values()
+    graphs = [*model.graphs(), *(function.graph for function in functions)]
+    graphs += [graph for function in functions for graph in function.subgraphs()]
+    return any(node.op_type in suspects for graph in graphs for node in graph)
 
 
 def _random_functions(model: ir.Model) -> dict[ir.OperatorIdentifier, str]:

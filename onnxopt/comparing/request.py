@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from onnxopt.runtime import OptLevel
 
 REQUEST, RESULT, PHASE = "request.json", "result.json", "phase.txt"
+EITHER = "either"
+"""Which model a phase speaks of where both are at work."""
 FIXED = -1
 """Number of the pseudo-sample that holds the fixed inputs."""
 
@@ -28,6 +30,7 @@ class Request:
         candidate_provider: The provider that runs the candidate; the CPU runs the reference.
         optimization: ONNX Runtime's level.
         not_comparable: Outputs that differ from run to run, with the reason.
+        together: Whether the candidate is loaded while the reference loads and runs.
         timeout_s: After which the child ends itself, should its parent not.
     """
 
@@ -42,4 +45,5 @@ class Request:
     candidate_provider: str
     optimization: OptLevel
     not_comparable: Mapping[str, str]
+    together: bool
     timeout_s: float

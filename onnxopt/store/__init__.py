@@ -7,7 +7,7 @@ model in memory is trusted from then on.
 from onnxopt.store.compare import same_graph
 from onnxopt.store.encode import encode_external, serialize
 from onnxopt.store.hashes import content_hash, structural_hash
-from onnxopt.store.load import Source, load
+from onnxopt.store.load import TEXT_SUFFIX, Source, load
 from onnxopt.store.packed import FileSize, file_size
 from onnxopt.store.save import SavedModel, save
 from onnxopt.store.sparse import is_marked as is_stored_sparsely
@@ -16,6 +16,7 @@ from onnxopt.store.sparse import saved_bytes
 from onnxopt.store.text import from_text, to_text
 
 __all__ = [
+    "TEXT_SUFFIX",
     "FileSize",
     "SavedModel",
     "Source",

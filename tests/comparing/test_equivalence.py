@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxopt import store
-from onnxopt.comparing import CheckLimits, check_equivalence, first_difference
+from onnxopt.comparing import CheckLimits, Filed, check_equivalence, first_difference
 from onnxopt.comparing.process import run_limited
 from onnxopt.data import in_memory
 from onnxopt.errors import DataError, LimitError, ModelError
@@ -301,3 +301,39 @@ def test_what_rounding_decides_is_no_difference() -> None:
     assert check_equivalence(source, other, None, Exactness.ROUNDING, limits=limits).agrees
     wrong = chaotic(halves=True, gain=20100.0)
     assert not check_equivalence(source, wrong, None, Exactness.ROUNDING, limits=limits).agrees
+
+
+def test_a_file_stands_for_the_model_read_from_it(build: Build, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    store.save(build(RELU), path)
+    filed = Filed(store.load(path), path)
+    assert check_equivalence(filed, build(RELU), None, Exactness.BITWISE).agrees
+    path.write_bytes(b"no model any more")
+    assert check_equivalence(filed, build(RELU), None, Exactness.BITWISE).agrees
+
+
+@pytest.mark.parametrize("ended", ["killed", "late"])
+def test_two_models_at_work_are_told_apart(
+    ended: str, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxopt.comparing import equivalence
+    from onnxopt.comparing.process import Ending
+
+    asked = []
+
+    def end(arguments: list[str], *rest: object) -> Ending:
+        folder = Path(arguments[1])
+        together = json.loads((folder / "request.json").read_text())["together"]
+        asked.append(together)
+        model = "either" if together else "candidate"
+        (folder / "phase.txt").write_text(json.dumps([model, "loading"]))
+        return Ending(-11) if ended == "killed" else Ending(-15, limit="longer than 1 s")
+
+    monkeypatch.setattr(equivalence, "run_limited", end)
+    if ended == "killed":
+        found = check_equivalence(build(RELU), build(RELU), None, Exactness.BITWISE)
+        assert found.failure == "the candidate model ends the process with SIGSEGV (loading)"
+    else:
+        with pytest.raises(LimitError, match="the candidate model took longer than 1 s"):
+            check_equivalence(build(RELU), build(RELU), None, Exactness.BITWISE)
+    assert asked == [True, False]
