@@ -232,8 +232,8 @@ def main() -> None:
         if not options.quick:
             rows.append(row("BERT of 6 layers", made_bert.write(source), folder, peer))
     title = (
-        "From file to file by the recipe `exact`, in a fresh process, imports included: first as calls "
-        "of the libraries, without verifying; then as commands, without and with a check"
+        "From file to file by the recipe `exact`, in a fresh process, imports included: first as "
+        "calls of the libraries, without verifying; then as commands, without and with a check"
     )
     document.write("scaling", title, rows, None)
 
