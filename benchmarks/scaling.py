@@ -35,12 +35,12 @@ _OURS = """
 import sys, time
 start, before = time.perf_counter(), time.process_time()
 from onnxopt.cli import main
-from onnxopt.timing.memory import peak_rss_bytes
 try:
     main(["optimize", *sys.argv[1:], "--no-verify", "--force", "--quiet"])
 except SystemExit as done:
     code = done.code
 import json
+from onnxopt.timing.memory import peak_rss_bytes  # only now: a command prepares its process first
 print(json.dumps({
     "code": code,
     "wall_s": time.perf_counter() - start,
@@ -186,11 +186,12 @@ def commands(source: Path, output: Path, peer: Path | None) -> dict[str, str]:
     """The same as typed at a prompt: whole processes, without and with a check of the result."""
     ours = [Path(sys.executable).parent / "onnxopt", "optimize", source, "-o", output]
     ours += ["--recipe", "exact", "--force", "--quiet"]
-    found = {"command, s": seconds([*ours, "--no-verify"]), "verified": seconds(ours)}
-    theirs = None if peer is None else [peer.parent / "onnxsim", source, output]
-    found["onnxsim's"] = "" if theirs is None else seconds(theirs)
-    found["checked"] = "" if theirs is None else seconds([*theirs, "1"])
-    return found
+    names = ("command, s", "onnxsim's", "verified", "onnxsim's, checked")
+    if peer is None:
+        return dict.fromkeys(names, "")
+    theirs = [peer.parent / "onnxsim", source, output]
+    typed = ([*ours, "--no-verify"], theirs, ours, [*theirs, "1"])
+    return dict(zip(names, map(seconds, typed), strict=True))
 
 
 def seconds(command: Sequence[object]) -> str:
