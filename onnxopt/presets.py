@@ -7,7 +7,7 @@ from types import MappingProxyType
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
 _FOLD = (
     "spell-cast-like-as-cast | fold-constants | fold-shapes | spell-sizes | "
-    "inline-constant-branches | infer-shapes"
+    "settle-branches | inline-constant-branches | infer-shapes"
 )
 _NEUTRAL = (
     "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "
