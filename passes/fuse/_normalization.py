@@ -380,11 +380,12 @@ def _parts(total: Polynomial, moments: _Moments, root: Monomial) -> tuple[Affine
         close(means[k], balanced[k], dtype) for k in means
     ):
         return None
-    return _evaluate(gains), _evaluate(biases)
+    gain, bias = _evaluate(gains), _evaluate(biases)
+    return None if gain is None or bias is None else (gain, bias)
 
 
-def _evaluate(terms: Mapping[Monomial, float]) -> Affine:
-    """The sum of some products of constants."""
+def _evaluate(terms: Mapping[Monomial, float]) -> Affine | None:
+    """The sum of some products of constants; None of such as do not fit together."""
     if len(terms) == 1:
         key, by = next(iter(terms.items()))
         if by == 1.0 and len(key) == 1:
@@ -393,11 +394,15 @@ def _evaluate(terms: Mapping[Monomial, float]) -> Affine:
             if exponent == 1 and array is not None:
                 return Affine(array.astype(np.float64), value)
     total = np.zeros(())
-    for key, by in terms.items():
-        product = np.asarray(by)
-        for value, exponent in key:
-            array = constant(value)
-            if array is not None:
-                product = product * array.astype(np.float64) ** exponent
-        total = total + product
+    try:
+        with np.errstate(all="ignore"):
+            for key, by in terms.items():
+                product = np.asarray(by)
+                for value, exponent in key:
+                    array = constant(value)
+                    if array is not None:
+                        product = product * array.astype(np.float64) ** exponent
+                total = total + product
+    except ValueError:  # shapes that do not broadcast, in a model that cannot run
+        return None
     return Affine(np.asarray(total, np.float64))
