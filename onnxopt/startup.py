@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import gc
+import importlib
+import os
 import runpy
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -21,8 +23,8 @@ def prepare_process() -> None:
 
     A graph is many small objects that live to the end: at Python's own thresholds, walking them
     again and again to find garbage takes a sixth of the time. onnx_ir imports sympy for arithmetic
-    on names of sizes, which nothing here does and which takes a quarter of the start: it is loaded
-    when something first asks for it.
+    on names of sizes, and onnx the readers of JSON and text, which take a quarter of the start and
+    which nothing here asks for: they are loaded when something does.
     """
     gc.set_threshold(_NEW_OBJECTS, _ROUNDS, _ROUNDS)
     parent = find_spec("onnx_ir")
@@ -30,6 +32,19 @@ def prepare_process() -> None:
     if folders and "onnx_ir" not in sys.modules:
         _defer(find_spec("sympy"))
         _defer(PathFinder.find_spec("onnx_ir._symbolic_shapes", folders))
+    if "onnx" not in sys.modules:
+        protobuf = importlib.import_module("google.protobuf")
+        for name in ("json_format", "text_format"):
+            _defer(find_spec(f"google.protobuf.{name}"), protobuf)
+
+
+def compute_alone() -> None:
+    """Let numpy's products and factorizations use one thread, where the user says nothing else.
+
+    Half of numpy's start is its library making threads. For whoever multiplies few matrices; to be
+    called before numpy is loaded.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def leave_objects() -> None:
@@ -49,11 +64,13 @@ class _Deferred(ModuleType):
         return getattr(self, name)
 
 
-def _defer(spec: ModuleSpec | None) -> None:
+def _defer(spec: ModuleSpec | None, package: ModuleType | None = None) -> None:
     if spec is not None and spec.loader is not None and spec.name not in sys.modules:
         module = module_from_spec(spec)
         module.__class__ = _Deferred
         sys.modules[spec.name] = module
+        if package is not None:
+            setattr(package, spec.name.rpartition(".")[2], module)
 
 
 if __name__ == "__main__":

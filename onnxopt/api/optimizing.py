@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import onnx_ir as ir
 
@@ -20,8 +20,10 @@ from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig, is_gpu
-from onnxopt.timing import BenchmarkResult, Candidate, benchmark
 from onnxopt.transform import Need, Note, StepResult
+
+if TYPE_CHECKING:
+    from onnxopt.timing import BenchmarkResult
 
 _GPU_ROUNDS = 7
 """A new process or session takes seconds there, and where it lies in memory matters little."""
@@ -143,7 +145,7 @@ def time_both(
         times: How many times as many rounds as usual.
         sessions: How to run those that are not run as the bench says.
     """
-    from onnxopt.timing import BenchmarkConfig
+    from onnxopt.timing import BenchmarkConfig, Candidate, benchmark
 
     candidates = [Candidate(model, name, sessions.get(name)) for name, model in models.items()]
     config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)

@@ -14,7 +14,7 @@ from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.stateful import split_with_state, spread
 from onnxopt.comparing import workable_inputs
-from onnxopt.data import Dataset, Split, open_dataset, split
+from onnxopt.data import Dataset, Split, split
 from onnxopt.errors import BackendMissingError
 from onnxopt.recipe import Recipe
 from onnxopt.runtime import SessionConfig, check_config, usable_cores
@@ -134,6 +134,8 @@ def open_data(data: str | Dataset, signature: Signature, options: RunOptions) ->
     """
     if not isinstance(data, str):
         return data
+    from onnxopt.data import open_dataset  # all readers of files: only for those who have some
+
     asked = replace(options.reading, seed=options.seed, dims=options.dims)
     return open_dataset(data, signature, asked)
 

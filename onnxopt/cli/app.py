@@ -15,7 +15,7 @@ from importlib.metadata import version
 import click
 
 from onnxopt.errors import OnnxoptError
-from onnxopt.startup import leave_objects, prepare_process
+from onnxopt.startup import compute_alone, leave_objects, prepare_process
 
 COMMANDS = {
     "inspect": "Show what is in a model.",
@@ -35,6 +35,8 @@ COMMANDS = {
     "run": "Do what a job file says.",
 }
 
+_WITHOUT_ALGEBRA = frozenset({"inspect", "models", "optimize", "package", "passes", "verify"})
+
 
 class LazyGroup(click.Group):
     """Imports a command's module only when that command is called."""
@@ -47,6 +49,8 @@ class LazyGroup(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name in _WITHOUT_ALGEBRA:
+            compute_alone()
         module = importlib.import_module(f"onnxopt.cli.{cmd_name}_command")
         command: click.Command = module.command
         return command

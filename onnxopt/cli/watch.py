@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from onnxopt.guard import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
     from onnxopt.cli.settings import Settings
     from onnxopt.transform import Pass, StepResult
 
@@ -28,19 +30,13 @@ class Watch:
         self._console = settings.errors
         self._verbosity = settings.verbosity
         self._seen: set[str] = set()
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal or settings.verbosity < 0,
-        )
-        self._task = self._bars.add_task("starting", total=None)
+        drawn = self._console.is_terminal and settings.verbosity >= 0
+        self._bars = _bars(self._console) if drawn else None
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._bars is not None:
+            self._bars.add_task("starting", total=None)
+            self._bars.start()
         return self
 
     def __exit__(
@@ -49,11 +45,14 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bars.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar."""
-        self._bars.update(self._task, description=escape(what), completed=done, total=total or None)
+        if self._bars is not None:
+            (task,) = self._bars.task_ids
+            self._bars.update(task, description=escape(what), completed=done, total=total or None)
 
     def stage(self, what: str, done: int, total: int) -> None:
         """Move the bar; where there is no terminal to draw it on, leave a line."""
@@ -63,7 +62,7 @@ class Watch:
 
     def step_started(self, step: Pass) -> None:
         """Name the pass at hand."""
-        self._bars.update(self._task, description=escape(step.name), completed=0, total=None)
+        self.progress(step.name, 0, 0)
 
     def step_finished(self, result: StepResult) -> None:
         """Leave a line for a step that did something, or, once, for one that only refused."""
@@ -84,6 +83,19 @@ class Watch:
     def line(self, text: str) -> None:
         """Leave a line."""
         self._console.print(escape(text))
+
+
+def _bars(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+    )
 
 
 @contextmanager
