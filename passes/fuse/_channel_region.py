@@ -56,12 +56,14 @@ class ChannelRegion:
             self._widen_conv(editor, node, added)
         for (node, place), vector in self.vectors.items():
             axis = vector.ndim - (_RANK - 1)
-            wide = editor.constant(node, f"{label(node)}/wide", _with_zeros(vector, axis, added))
+            name = f"{label(node)}/channels"
+            wide = editor.constant(node, name, _with_zeros(vector, axis, added))
             old = node.inputs[place]
             node.replace_input_with(place, wide)
             if old is not None:
                 drop_if_unread(old)
         for value in self.values:
+            value.name = editor.fresh(f"{value.name}/wide")
             if value.shape is not None:
                 dims = list(value.shape)
                 dims[1] = self.channels + added
