@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 
 import onnx
 import onnx_ir as ir
 
 from onnxopt import graph as edit
+from onnxopt_passes.simplify._calls import (
+    Argument,
+    Calls,
+    calls_in_order,
+    common_arguments,
+    constant_of,
+    takes_options,
+)
 from onnxopt_passes.simplify._contents import CONTENT_OPS, Content, content_of_constant
 from onnxopt_passes.simplify._expression import Expression, Number, atom
-from onnxopt_passes.simplify._inference import InferenceFailed, infer_protos
+from onnxopt_passes.simplify._inference import InferenceFailed, infer_body, infer_protos
 from onnxopt_passes.simplify._result_shapes import RESULT_SHAPES
 
 _INT32_TOP = 1 << 31
@@ -18,6 +26,7 @@ _KEPT = "onnxopt.facts"
 
 Shape = tuple[Number, ...]
 
+_MADE_UP = "unk__"
 _NAMELESS = frozenset({"none", "null", "unknown", "unk", "dynamic", "dim"})
 
 
@@ -36,17 +45,20 @@ class Facts:
 
     Only what follows from the graph inputs counts; what a file declares for a value in between
     may be stale. Sizes of one name are one size, as ONNX has it; a nameless size equals only
-    itself. Facts stay true while a model is rewritten, for the values that keep their meaning;
-    values made later have none. Computed when first asked for.
+    itself. In the body of a function, what its calls have in common counts; see ``_enter``. Facts
+    stay true while a model is rewritten, for the values that keep their meaning; values made later
+    have none. Computed when first asked for.
     """
 
     def __init__(self, model: ir.Model) -> None:
         self._model = model
-        self._inferred: Mapping[ir.Value, onnx.TypeProto] | None = None
+        self._inferred: dict[ir.Value, onnx.TypeProto] | None = None
         self._shapes: dict[ir.Value, Shape | None] = {}
         self._contents: dict[ir.Value, Content | None] = {}
         self._aliases: dict[str, Number] = {}
         self._nameless = 0
+        self._bodies = 0
+        self._scope = ""
         self._seen: list[object] = []
 
     def still_hold(self, model: ir.Model) -> bool:
@@ -96,6 +108,56 @@ class Facts:
         for value in graph.inputs:
             self._shapes[value] = self._read(value)
         self._walk(graph, graph.opset_imports.get("", 0))
+        for function, calls in calls_in_order(self._model):
+            self._enter(function, calls)
+        for function in self._model.functions.values():
+            self._hide(function)
+
+    def _enter(self, function: ir.Function, calls: Calls) -> None:
+        """Learn what holds in a body whoever calls it; all callers have been learnt of before."""
+        arguments = common_arguments(function, calls, self, self._fresh)
+        self._bodies += 1
+        self._scope = f"{_MADE_UP}{self._bodies}:"  # names in one body mean nothing elsewhere
+        inferred = self._inferred = self._inferred or {}
+        types = [self._spell(argument) for argument in arguments]
+        constants = {}
+        for value, argument, known in zip(function.inputs, arguments, types, strict=True):
+            self._shapes[value], self._contents[value] = argument.shape, argument.content
+            if known is not None:
+                inferred[value] = known
+            array = constant_of(argument)
+            if array is not None:
+                constants[value] = array
+        with contextlib.suppress(InferenceFailed):
+            inferred.update(infer_body(self._model, function, types, constants))
+        self._walk(function.graph, function.opset_imports.get("", 0))
+
+    def _spell(self, argument: Argument) -> onnx.TypeProto | None:
+        """An argument's type, its sizes under names that lead back to them."""
+        if argument.dtype is None:
+            return None
+        proto = onnx.TypeProto()
+        proto.tensor_type.elem_type = int(argument.dtype)
+        if argument.shape is not None:
+            proto.tensor_type.shape.ClearField("dim")
+            for size in argument.shape:
+                dim = proto.tensor_type.shape.dim.add()
+                if isinstance(size, int):
+                    dim.dim_value = size
+                else:
+                    dim.dim_param = f"size {size}"
+                    self._aliases[self._scope + dim.dim_param] = size
+        return proto
+
+    def _hide(self, function: ir.Function) -> None:
+        """Forget what nodes read and give whose options come from the callers: who looks at such a
+        node may take an option that is not written there for its default.
+        """
+        for node in function.all_nodes():
+            if takes_options(node):
+                for value in (*node.inputs, *node.outputs):
+                    if value is not None:
+                        self._shapes[value] = self._contents[value] = None
 
     def _walk(self, graph: ir.Graph, version: int) -> None:
         for node in graph:
@@ -104,7 +166,7 @@ class Facts:
                 self._walk(subgraph, version)
             for value in node.outputs:
                 self._shapes[value] = self._read(value, alone=bool(inner))
-            if not inner:
+            if not inner and not (self._scope and takes_options(node)):
                 self._learn(node, version)
 
     def _learn(self, node: ir.Node, version: int) -> None:
@@ -133,7 +195,7 @@ class Facts:
         sizes = tuple(a if b is None or isinstance(a, int) else b for a, b in pairs)
         for old, new in zip(known, sizes, strict=True):
             name = _name_of(old)
-            if name is not None and name.startswith("unk__") and old != new:
+            if name is not None and name.startswith(_MADE_UP) and old != new:
                 self._aliases[name] = new
         self._shapes[value] = sizes
 
@@ -148,8 +210,9 @@ class Facts:
         if dim.HasField("dim_value"):
             return dim.dim_value
         name = dim.dim_param
-        if _is_nameless(name) or (alone and name.startswith("unk__")):
+        if _is_nameless(name) or (alone and name.startswith(_MADE_UP)):
             return self._fresh()
+        name = self._scope + name
         if name not in self._aliases:
             self._aliases[name] = atom(name)
         return self._aliases[name]

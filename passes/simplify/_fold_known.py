@@ -27,12 +27,9 @@ def reads_sizes(model: ir.Model) -> bool:
 
 
 def fold_known(model: ir.Model, materializer: Materializer) -> Iterator[Note]:
-    """Fold each small integer tensor all of whose elements are known, the last first.
-
-    In the main graph and its subgraphs; nothing is known of sizes in functions.
-    """
+    """Fold each small integer tensor all of whose elements are known, the last first."""
     facts = facts_of(model)
-    nodes = [node for graph in (model.graph, *model.graph.subgraphs()) for node in graph]
+    nodes = [node for graph in edit.all_graphs(model) for node in graph]
     for node in reversed(nodes):
         if node.graph is None or len(node.outputs) != 1 or edit.is_op(node, "Constant"):
             continue

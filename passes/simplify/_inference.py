@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from onnxopt import graph as edit
-from onnxopt_passes.simplify._outline import Outline
+from onnxopt_passes.simplify._body_outline import BodyOutline
+from onnxopt_passes.simplify._outline import Outline, Writer
 
 _GENERATED = "unk__"
 _NO_NUMBERS = (ir.DataType.STRING, ir.DataType.UNDEFINED)
@@ -60,11 +63,39 @@ def infer(model: ir.Model, *, trust_declared: bool = True) -> Mapping[ir.Value, 
     return {value: _read(proto, known, found) for value, proto in protos.items()}
 
 
-def infer_protos(model: ir.Model) -> Mapping[ir.Value, onnx.TypeProto]:
+def infer_protos(model: ir.Model) -> dict[ir.Value, onnx.TypeProto]:
     """As ``infer`` without trust, but in onnx's own words: sizes that it made up names for keep
     them, and within one result equal names are equal sizes.
     """
     return _infer(model, trust_declared=False)[0]
+
+
+def infer_body(
+    model: ir.Model,
+    function: ir.Function,
+    inputs: Sequence[onnx.TypeProto | None],
+    constants: Mapping[ir.Value, npt.NDArray[np.generic]],
+) -> Mapping[ir.Value, onnx.TypeProto]:
+    """As ``infer_protos`` for the body of a function, from what its inputs are.
+
+    Args:
+        model: The model that defines it; stays as it is.
+        function: The function.
+        inputs: Their types; None for what is not known.
+        constants: Those inputs that always hold the same.
+
+    Raises:
+        InferenceFailed: onnx gave up on the body.
+    """
+    result = _run(BodyOutline(model, function, inputs, constants))
+    return dict(_match(function.graph, result.graph))
+
+
+def _run(outline: Writer) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(outline.proto, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, DecodeError) as error:
+        raise InferenceFailed(" ".join(str(error).split())) from error
 
 
 def _infer(
@@ -72,10 +103,7 @@ def _infer(
 ) -> tuple[dict[ir.Value, onnx.TypeProto], frozenset[str]]:
     """What onnx infers, and the names of sizes that the model itself uses."""
     outline = Outline(model, declared=trust_declared)
-    try:
-        result = onnx.shape_inference.infer_shapes(outline.proto, data_prop=True)
-    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError, DecodeError) as error:
-        raise InferenceFailed(" ".join(str(error).split())) from error
+    result = _run(outline)
     types = {info.name: info.type for info in result.graph.input}
     inputs = {v: types[v.name] for v in model.graph.inputs if v.name}
     return inputs | dict(_match(model.graph, result.graph)), outline.symbols

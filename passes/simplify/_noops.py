@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from onnxopt import graph as edit
 from onnxopt_passes.simplify._attributes import ints_of
+from onnxopt_passes.simplify._calls import takes_options
 from onnxopt_passes.simplify._contents import elements
 from onnxopt_passes.simplify._determinism import dropout_trains
 from onnxopt_passes.simplify._expression import Number
@@ -203,7 +204,7 @@ def put_together(node: ir.Node) -> ir.Value | None:
     split = node.inputs[0].producer() if node.inputs[0] is not None else None
     if split is None or not edit.is_op(split, "Split") or split.graph is not node.graph:
         return None
-    if tuple(node.inputs) != tuple(split.outputs):
+    if tuple(node.inputs) != tuple(split.outputs) or takes_options(split):
         return None
     same = edit.attribute(node, "axis", 1) == edit.attribute(split, "axis", 0)
     return split.inputs[0] if same else None

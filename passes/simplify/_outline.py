@@ -12,8 +12,8 @@ _A = ir.AttributeType
 _NUMBERS = {_A.INT: "i", _A.INTS: "ints", _A.FLOAT: "f", _A.FLOATS: "floats"}
 
 
-class Outline:
-    """A model written down without texts, metadata and large tensors.
+class Writer:
+    """Writes down parts of a model without texts, metadata and large tensors.
 
     Tensors above 1 KiB are reduced to name, type and shape; what is smaller keeps its data, because
     shapes, axes and scales stand there. Sizes below 0, as some exporters write for those that they
@@ -24,21 +24,11 @@ class Outline:
         symbols: The names of sizes in it.
     """
 
-    def __init__(self, model: ir.Model, *, declared: bool) -> None:
-        """Write it down.
-
-        Args:
-            model: The model.
-            declared: Whether to write the types and shapes of values in between, and the shapes of
-                outputs, as the file declares them.
-        """
+    def __init__(self, model: ir.Model, opsets: Mapping[str, int], *, declared: bool) -> None:
         self.proto = onnx.ModelProto(ir_version=model.ir_version)
         self._declared = declared
         self._shapes: dict[tuple[object, ...], onnx.TypeProto] = {}
-        _write_opsets(self.proto.opset_import, model.opset_imports)
-        for function in model.functions.values():
-            self._function(self.proto.functions.add(), function)
-        self._graph(self.proto.graph, model.graph, inputs_count=True)
+        _write_opsets(self.proto.opset_import, opsets)
 
     @property
     def symbols(self) -> frozenset[str]:
@@ -133,6 +123,23 @@ class Outline:
         if known is None:
             known = self._shapes[key] = _tensor_type(kind.dtype, shape)
         proto.type.CopyFrom(known)
+
+
+class Outline(Writer):
+    """A whole model in outline."""
+
+    def __init__(self, model: ir.Model, *, declared: bool) -> None:
+        """Write it down.
+
+        Args:
+            model: The model.
+            declared: Whether to write the types and shapes of values in between, and the shapes of
+                outputs, as the file declares them.
+        """
+        super().__init__(model, model.opset_imports, declared=declared)
+        for function in model.functions.values():
+            self._function(self.proto.functions.add(), function)
+        self._graph(self.proto.graph, model.graph, inputs_count=True)
 
 
 def _tensor_type(dtype: ir.DataType, shape: ir.Shape | None) -> onnx.TypeProto:

@@ -31,7 +31,7 @@ class EliminateNoops(Pass):
     exactness = Exactness.BITWISE
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Bypass in every graph and function; shapes in functions are not known."""
+        """Bypass in every graph and function."""
         facts, editor = facts_of(model), Editor(model)
         for node, version in edit.nodes_with_opset(model):
             source = _passed_on(node, version, facts)

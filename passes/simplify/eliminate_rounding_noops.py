@@ -32,7 +32,7 @@ class EliminateRoundingNoops(Pass):
     exactness = Exactness.ROUNDING
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Bypass in every graph and function; shapes in functions are not known."""
+        """Bypass in every graph and function."""
         facts, editor = facts_of(model), Editor(model)
         for node, version in edit.nodes_with_opset(model):
             if node.domain or len(node.outputs) != 1:

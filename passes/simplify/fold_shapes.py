@@ -33,12 +33,12 @@ class FoldShapes(Pass):
     looks_for = frozenset({"Shape", "Size"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Fold in the main graph and its subgraphs; nothing is known of sizes in functions."""
+        """Fold in every graph and function."""
         if not reads_sizes(model):
             return
         yield from fold_known(model, Materializer(model))
         facts, editor = facts_of(model), Editor(model)
-        for graph in [model.graph, *model.graph.subgraphs()]:
+        for graph in list(edit.all_graphs(model)):
             for node in graph:
                 if edit.is_op(node, "Reshape"):
                     yield from _fold_target(node, facts, editor)

@@ -13,6 +13,8 @@ from onnxopt_passes.simplify._facts import facts_of
 from onnxopt_passes.simplify._inference import InferenceFailed, Inferred, infer
 from onnxopt_passes.simplify._ml_results import annotate_ml_results
 
+_IR_OF_OVERLOADS = 10
+
 Dim = int | ir.SymbolicDim
 
 
@@ -24,7 +26,8 @@ class InferShapes(Pass):
     arithmetic leads back to them: ``Range`` up to a size, ``Reshape`` and ``Expand`` to computed
     sizes, and all that is made of these; and what scalers and regressors of ``ai.onnx.ml`` give.
     What the model declares is kept, unless inference knows a size where the file has a name or
-    nothing; graph inputs and outputs keep their declarations whole. Contradictions are noted.
+    nothing; graph inputs and outputs keep their declarations whole. In a function stands what holds
+    at every one of its calls. Contradictions are noted.
     """
 
     exactness = Exactness.BITWISE
@@ -50,6 +53,13 @@ class InferShapes(Pass):
             if _annotate(value, known):
                 said.add(value)
         said.update(_annotate_computed(model))
+        for value, known in _known_in_bodies(model):
+            if _contradicts(value, known):
+                yield Note.refused(
+                    value, f"declared as {value.shape}, but the calls make it {known.shape}"
+                )
+            elif _take_over(value, known):
+                said.add(value)
         if said:
             yield Note.applied(name, f"type or shape of {len(said)} values written down")
 
@@ -64,9 +74,11 @@ def _contradicts(value: ir.Value, known: Inferred) -> bool:
 
 
 def _annotate(value: ir.Value, known: Inferred) -> bool:
-    """Take over what is new; whether anything was."""
-    if value.is_graph_output() and value.type is not None:
-        return False
+    """Take over what is new, but for an output that is declared; whether anything was."""
+    return not (value.is_graph_output() and value.type is not None) and _take_over(value, known)
+
+
+def _take_over(value: ir.Value, known: Inferred) -> bool:
     changed = value.type is None and known.type is not None
     if changed:
         value.type = known.type
@@ -105,6 +117,28 @@ def _annotate_computed(model: ir.Model) -> Iterator[ir.Value]:
         if value.shape is None or merged != list(declared):
             value.shape = ir.Shape(merged)
             yield value
+
+
+def _known_in_bodies(model: ir.Model) -> Iterator[tuple[ir.Value, Inferred]]:
+    """What holds in functions at every call; without names of sizes, which a body has its own of.
+
+    Not where a type is unknown, which a file cannot leave out, nor in overloads of a model too old
+    for them: its file would mix them up.
+    """
+    if not model.functions:
+        return
+    facts = facts_of(model)
+    for function in model.functions.values():
+        if function.overload and model.ir_version < _IR_OF_OVERLOADS:
+            continue
+        made = (v for g in (function.graph, *function.subgraphs()) for n in g for v in n.outputs)
+        for value in (*function.inputs, *made):
+            dtype, sizes = facts.dtype(value), facts.shape(value)
+            if not value.name or dtype is None or dtype == ir.DataType.UNDEFINED:
+                continue
+            dims = None if sizes is None else [s if isinstance(s, int) else None for s in sizes]
+            shape = None if dims is None else ir.Shape(dims)
+            yield value, Inferred(ir.TensorType(dtype), shape)
 
 
 def _is_open(value: ir.Value) -> bool:

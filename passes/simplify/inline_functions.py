@@ -13,6 +13,7 @@ from onnx_ir.passes.common import InlinePass
 from onnxopt import graph as edit
 from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes.simplify._options import bind_options
 
 _PLENTY = 1 << 40
 
@@ -23,10 +24,11 @@ Id = ir.OperatorIdentifier
 class InlineFunctions(Pass):
     """f(x) with f(a) = {g(a)} → g(x), for the functions that the model itself defines.
 
-    Nothing is known of shapes inside a function, and it holds no weights, so most passes see
-    little of one. A function stays where it takes graphs as attributes, where one of its ops means
-    something else in the model's opset, or where it is called more than once and the model would
-    grow beyond the limit. Values that would hide another of their name in a graph around them get
+    A function holds no weights, and in it only what all calls have in common is known, so passes
+    see less of one. A function stays where it takes graphs as attributes, where one of its ops
+    means something else in the model's opset, or where it is called more than once and the model
+    would grow beyond the limit. In one that stays, an option that is the same in all calls is
+    written into the body. Values that would hide another of their name in a graph around them get
     new names.
 
     Attributes:
@@ -40,6 +42,10 @@ class InlineFunctions(Pass):
         """Check each function, inline those that pass, and make names unique again."""
         if not model.functions:
             return
+        yield from self._inline(model)
+        yield from bind_options(model)
+
+    def _inline(self, model: ir.Model) -> Iterator[Note]:
         chosen: dict[Id, ir.Function] = {}
         for key, function in model.functions.items():
             reason = _obstacle(model, function)

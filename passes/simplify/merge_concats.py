@@ -10,6 +10,7 @@ import onnx_ir as ir
 from onnxopt import graph as edit
 from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes.simplify._calls import takes_options
 from onnxopt_passes.simplify._facts import Facts, facts_of
 
 
@@ -50,7 +51,7 @@ def _absorbed(node: ir.Node, value: ir.Value | None, facts: Facts) -> ir.Node | 
     inner = None if value is None else value.producer()
     if value is None or inner is None or not edit.is_op(inner, "Concat"):
         return None
-    if edit.only_consumer(value) is not node:
+    if edit.only_consumer(value) is not node or takes_options(node) or takes_options(inner):
         return None
     mine, other = (edit.attribute(n, "axis", 1) for n in (node, inner))
     if mine == other:

@@ -37,7 +37,7 @@ class MergeReductions(Pass):
     looks_for = _KINDS
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Merge in every graph; ranks in functions are not known."""
+        """Merge in every graph and function."""
         facts, editor = facts_of(model), Editor(model)
         for node, version in edit.nodes_with_opset(model):
             inner = _before(node)

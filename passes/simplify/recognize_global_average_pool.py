@@ -37,7 +37,7 @@ class RecognizeGlobalAveragePool(Pass):
     largest: int = 4096
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Rewrite in place, in every graph; ranks in functions are not known."""
+        """Rewrite in place, in every graph and function."""
         facts = facts_of(model)
         for node, version in edit.nodes_with_opset(model):
             if not edit.is_op(node, "ReduceMean", "AveragePool"):

@@ -27,7 +27,7 @@ class SpellCastLikeAsCast(Pass):
     looks_for = frozenset({"CastLike"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Rewrite in every graph and function; types in functions are not known."""
+        """Rewrite in every graph and function."""
         facts, editor = facts_of(model), Editor(model)
         for node in edit.all_nodes(model):
             if not edit.is_op(node, "CastLike") or len(node.inputs) < 2:

@@ -35,14 +35,15 @@ class SpellSizes(Pass):
     looks_for = frozenset({"Shape", "Size"})
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
-        """Rewrite in the main graph and its subgraphs; sizes in functions are not known."""
+        """Rewrite in every graph; sizes of one function are not those of another."""
         if reads_sizes(model):
             facts, editor = facts_of(model), Editor(model)
-            version = edit.opset(model)
-            if version >= _START_AND_END_SINCE:
-                for graph in [model.graph, *model.graph.subgraphs()]:
-                    yield from _shorten(graph, facts, editor)
-            yield from _merge(model.graph, facts, editor, ChainMap())
+            for root in (model.graph, *(function.graph for function in model.functions.values())):
+                versions = root.opset_imports.get("", 0), edit.opset(model)
+                if min(versions) >= _START_AND_END_SINCE:  # ONNX Runtime reads bodies by the latter
+                    for graph in [root, *root.subgraphs()]:
+                        yield from _shorten(graph, facts, editor)
+                yield from _merge(root, facts, editor, ChainMap())
 
 
 def _shorten(graph: ir.Graph, facts: Facts, editor: Editor) -> Iterator[Note]:

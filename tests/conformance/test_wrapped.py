@@ -1,7 +1,7 @@
 """The corpus keeps its meaning inside functions that are called twice, and inside branches.
 
-There the passes meet values of outer graphs, names that two graphs share, and bodies of which no
-shape is known. A sample; ``--full`` takes many more.
+There the passes meet values of outer graphs, names that two graphs share, and bodies of which is
+known what their calls have in common. A sample; ``--full`` takes many more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RECIPES = ("simplify", "exact", "bodies")
 BODIES = (
     "(eliminate-identities | eliminate-dead-nodes | fold-constants | fold-shapes | eliminate-noops"
     " | merge-reshapes | merge-squeezed-reductions | merge-duplicate-nodes | merge-casts"
-    " | merge-clips | merge-constant-operands | trim-optional-inputs | infer-shapes)"
+    " | merge-clips | merge-constant-operands | trim-optional-inputs | spell-sizes | infer-shapes)"
 )
 """What works inside functions that stay."""
 

@@ -1,4 +1,6 @@
-"""Models inside others: as a function called twice, or as branches that read outer values."""
+"""Models inside others: as a function called twice, by another one, or as branches that read outer
+values.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +46,22 @@ def as_function(case: Case) -> Case | None:
     return Case(f"{case.name} as a function", model, case.feeds)
 
 
+def as_nested_function(case: Case) -> Case | None:
+    """As ``as_function``, by way of another function that passes all on."""
+    wrapped = as_function(case)
+    if wrapped is None:
+        return None
+    model = wrapped.model
+    (inner,) = model.functions
+    call = helper.make_node("f", inner.input, inner.output, domain=DOMAIN)
+    opsets = [*case.model.opset_import, helper.make_opsetid(DOMAIN, 1)]
+    outer = helper.make_function(DOMAIN, "outer", inner.input, inner.output, [call], opsets)
+    model.functions.insert(0, outer)
+    for node in model.graph.node:
+        node.op_type = outer.name
+    return Case(f"{case.name} as a function in a function", model, case.feeds)
+
+
 def as_branches(case: Case) -> Case | None:
     """The model as both branches of an If, which read inputs and weights from outside."""
     graph, inputs = case.model.graph, _inputs(case.model)
@@ -68,6 +86,7 @@ def as_branches(case: Case) -> Case | None:
 
 WAYS: Mapping[str, Callable[[Case], Case | None]] = {
     "function": as_function,
+    "nested": as_nested_function,
     "branches": as_branches,
 }
 
