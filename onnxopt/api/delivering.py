@@ -18,7 +18,7 @@ from onnxopt.api.crafting import (
     replayed,
     with_goal,
 )
-from onnxopt.api.layout import at_layout, layouts_for
+from onnxopt.api.layout import layouts_for
 from onnxopt.api.optimizing import step_json
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import (
@@ -30,7 +30,7 @@ from onnxopt.api.packaging import (
     source_hash,
     versions,
 )
-from onnxopt.api.precision import at_precision, settle_precision
+from onnxopt.api.precision import settle_precision
 from onnxopt.api.quantizing import lossy_name
 from onnxopt.api.reaching import check_target
 from onnxopt.api.workbench import DataSource, Workbench
@@ -216,7 +216,7 @@ def deliver(
 def _make(
     bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
 ) -> list[_Made]:
-    plain = at_precision(bench, "fp32")
+    plain = bench.at(precision="fp32")
     original = _Made(AS_SHIPPED, bench.model, Recipe(()), (), plain.session)
     exact, _ = exact_part(bench, observer)
     best = float_part(bench, exact, observer)
@@ -240,7 +240,7 @@ def _make(
         usual, *others = layouts_for(bench, model)
         for layout in (usual, *others):
             called = name if layout == usual else f"{name}-{layout}"
-            session = at_layout(bench, layout).session
+            session = replace(bench.session, layout=layout)
             made.append(_Made(called, model, whole, steps, session, found, *judged))
     return made
 
