@@ -134,16 +134,16 @@ class DeliverPlan:
     Attributes:
         recipes: Candidate name → steps that follow the exact recipe; the target's lossy recipe
             where there is none.
-        timing: How long to measure.
+        timing: How long to measure; what is usual on the target's provider by default.
     """
 
     recipes: Mapping[str, str | Recipe]
-    timing: BenchmarkConfig
+    timing: BenchmarkConfig | None = None
 
 
 def default_plan() -> DeliverPlan:
     """The target's own lossy recipe, as far as the budget allows, beside the exact model."""
-    return DeliverPlan({}, BenchmarkConfig())
+    return DeliverPlan({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def deliver(
     timing = time_candidates(
         [Entrant(one.model, one.name, one.session) for one in made],
         bench.some_feeds(),
-        replace(plan.timing, session=made[0].session, seed=bench.options.seed),
+        _timing(plan, made[0].session, bench.options.seed),
         bench.options.progress,
     )
     ratios = {ratio.candidate: ratio for ratio in timing.ratios}
@@ -211,6 +211,12 @@ def deliver(
     shipped = _best(found)
     manifest = write_bundle(_content(model, bench, found, shipped, timing), folder, force=force)
     return Delivery(found, shipped, timing, manifest, folder)
+
+
+def _timing(plan: DeliverPlan, session: SessionConfig, seed: int) -> BenchmarkConfig:
+    if plan.timing is None:
+        return BenchmarkConfig.usual(session, seed)
+    return replace(plan.timing, session=session, seed=seed)
 
 
 def _make(

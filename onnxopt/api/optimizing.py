@@ -19,12 +19,9 @@ from onnxopt.comparing import Equivalence
 from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import SessionConfig, is_gpu
-from onnxopt.timing import BenchmarkResult, Candidate, benchmark
+from onnxopt.runtime import SessionConfig
+from onnxopt.timing import BenchmarkConfig, BenchmarkResult, Candidate, benchmark
 from onnxopt.transform import Need, Note, StepResult
-
-_GPU_ROUNDS = 7
-"""A new process or session takes seconds there, and where it lies in memory matters little."""
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
 
@@ -143,12 +140,8 @@ def time_both(
         times: How many times as many rounds as usual.
         sessions: How to run those that are not run as the bench says.
     """
-    from onnxopt.timing import BenchmarkConfig
-
     candidates = [Candidate(model, name, sessions.get(name)) for name, model in models.items()]
-    config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
-    if is_gpu(bench.target.provider):
-        config = replace(config, rounds=_GPU_ROUNDS, reload=False, renew=0)
+    config = BenchmarkConfig.usual(bench.session, bench.options.seed)
     config = replace(config, rounds=times * config.rounds)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 
