@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from onnxopt.fixed import fixed_inputs
+from onnxopt.spans import Span, span_of
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,18 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs that must be fed (initializers are not among them) and all outputs, in order."""
+    """What a caller must feed and what comes back, in order.
+
+    Attributes:
+        inputs: Those that must be fed; initializers are not among them.
+        outputs: All of them.
+        spans: For inputs of 8-bit integers the values that the model's nodes take, where they say
+            so; no part of what makes two signatures the same.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    spans: Mapping[str, Span] = field(default_factory=dict, compare=False)
 
     def input(self, name: str) -> TensorSpec | None:
         """The input called ``name``, or None."""
@@ -60,6 +70,7 @@ def signature_of(model: ir.Model) -> Signature:
     return Signature(
         inputs=tuple(tensor_spec(value) for value in inputs),
         outputs=tuple(tensor_spec(value) for value in graph.outputs),
+        spans={v.name: span for v in inputs if v.name and (span := span_of(v)) is not None},
     )
 
 

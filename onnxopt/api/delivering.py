@@ -18,7 +18,7 @@ from onnxopt.api.crafting import (
     replayed,
     with_goal,
 )
-from onnxopt.api.layout import at_layout, layouts_for
+from onnxopt.api.layout import layouts_for
 from onnxopt.api.optimizing import step_json
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.packaging import (
@@ -30,7 +30,7 @@ from onnxopt.api.packaging import (
     source_hash,
     versions,
 )
-from onnxopt.api.precision import at_precision, settle_precision
+from onnxopt.api.precision import settle_precision
 from onnxopt.api.quantizing import lossy_name
 from onnxopt.api.reaching import check_target
 from onnxopt.api.workbench import DataSource, Workbench
@@ -134,16 +134,16 @@ class DeliverPlan:
     Attributes:
         recipes: Candidate name → steps that follow the exact recipe; the target's lossy recipe
             where there is none.
-        timing: How long to measure.
+        timing: How long to measure; what is usual on the target's provider by default.
     """
 
     recipes: Mapping[str, str | Recipe]
-    timing: BenchmarkConfig
+    timing: BenchmarkConfig | None = None
 
 
 def default_plan() -> DeliverPlan:
     """The target's own lossy recipe, as far as the budget allows, beside the exact model."""
-    return DeliverPlan({}, BenchmarkConfig())
+    return DeliverPlan({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +201,7 @@ def deliver(
     timing = time_candidates(
         [Entrant(one.model, one.name, one.session) for one in made],
         bench.some_feeds(),
-        replace(plan.timing, session=made[0].session, seed=bench.options.seed),
+        _timing(plan, made[0].session, bench.options.seed),
         bench.options.progress,
     )
     ratios = {ratio.candidate: ratio for ratio in timing.ratios}
@@ -213,10 +213,16 @@ def deliver(
     return Delivery(found, shipped, timing, manifest, folder)
 
 
+def _timing(plan: DeliverPlan, session: SessionConfig, seed: int) -> BenchmarkConfig:
+    if plan.timing is None:
+        return BenchmarkConfig.usual(session, seed)
+    return replace(plan.timing, session=session, seed=seed)
+
+
 def _make(
     bench: Workbench, plan: DeliverPlan, budget: Budget, observer: Observer | None
 ) -> list[_Made]:
-    plain = at_precision(bench, "fp32")
+    plain = bench.at(precision="fp32")
     original = _Made(AS_SHIPPED, bench.model, Recipe(()), (), plain.session)
     exact, _ = exact_part(bench, observer)
     best = float_part(bench, exact, observer)
@@ -240,7 +246,7 @@ def _make(
         usual, *others = layouts_for(bench, model)
         for layout in (usual, *others):
             called = name if layout == usual else f"{name}-{layout}"
-            session = at_layout(bench, layout).session
+            session = replace(bench.session, layout=layout)
             made.append(_Made(called, model, whole, steps, session, found, *judged))
     return made
 

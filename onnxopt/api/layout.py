@@ -21,13 +21,6 @@ def layouts_for(bench: Workbench, model: ir.Model) -> tuple[Layout, ...]:
     return asked if has_any else asked[:1]
 
 
-def at_layout(bench: Workbench, layout: Layout) -> Workbench:
-    """The bench with one layout in force."""
-    session = bench.target.session.model_copy(update={"layouts": (layout,)})
-    target = bench.target.model_copy(update={"session": session})
-    return replace(bench, target=target, context=replace(bench.context, target=target))
-
-
 def fastest_layout(bench: Workbench, model: ir.Model) -> Layout:
     """The layout in which a model is surely faster than in the usual one, else that; measured."""
     layouts = layouts_for(bench, model)

@@ -19,14 +19,11 @@ from onnxopt.comparing import Equivalence
 from onnxopt.errors import UsageError
 from onnxopt.pipeline import Observer, PipelineResult
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import SessionConfig, is_gpu
+from onnxopt.runtime import SessionConfig
 from onnxopt.transform import Need, Note, StepResult
 
 if TYPE_CHECKING:
     from onnxopt.timing import BenchmarkResult
-
-_GPU_ROUNDS = 7
-"""A new process or session takes seconds there, and where it lies in memory matters little."""
 
 OptimizeVerdict = Literal["optimized", "unchanged", "kept-original"]
 
@@ -148,9 +145,7 @@ def time_both(
     from onnxopt.timing import BenchmarkConfig, Candidate, benchmark
 
     candidates = [Candidate(model, name, sessions.get(name)) for name, model in models.items()]
-    config = BenchmarkConfig(session=bench.session, seed=bench.options.seed)
-    if is_gpu(bench.target.provider):
-        config = replace(config, rounds=_GPU_ROUNDS, reload=False, renew=0)
+    config = BenchmarkConfig.usual(bench.session, bench.options.seed)
     config = replace(config, rounds=times * config.rounds)
     return benchmark(candidates, bench.some_feeds(), config, bench.options.progress)
 

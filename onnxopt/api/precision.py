@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -12,7 +12,7 @@ from onnxopt.api.options import Budget
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.errors import BackendMissingError
-from onnxopt.runtime import Precision, check_config
+from onnxopt.runtime import check_config
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +44,8 @@ def settle_precision(bench: Workbench, model: ir.Model, budget: Budget) -> Settl
     try:
         check_config(bench.session)
     except BackendMissingError as error:
-        return Settled(at_precision(bench, "fp32"), None, fits=False, why=str(error))
+        return Settled(bench.at(precision="fp32"), None, fits=False, why=str(error))
     found = held_out_comparison(bench, model, budget)
     fits, why = allows(found, budget)
-    used = bench if fits else at_precision(bench, "fp32")
+    used = bench if fits else bench.at(precision="fp32")
     return Settled(used, found, fits, f"{asked}: {why}")
-
-
-def at_precision(bench: Workbench, precision: Precision) -> Workbench:
-    """The bench with another precision in force, for passes too."""
-    session = bench.target.session.model_copy(update={"precision": precision})
-    target = bench.target.model_copy(update={"session": session})
-    return replace(bench, target=target, context=replace(bench.context, target=target))

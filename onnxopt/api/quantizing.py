@@ -19,7 +19,7 @@ from onnxopt.api.crafting import (
     with_goal,
 )
 from onnxopt.api.data_warnings import data_warnings
-from onnxopt.api.layout import at_layout, fastest_layout
+from onnxopt.api.layout import fastest_layout
 from onnxopt.api.optimizing import step_json, time_both
 from onnxopt.api.options import Budget, RunOptions
 from onnxopt.api.precision import settle_precision
@@ -224,7 +224,7 @@ def quantize(
         fits, why = False, _why_nothing(quantized)
     timing, wins = None, bench
     if bench.options.measure and lossy_steps and (fits or budget.int8_anyway):
-        wins = at_layout(bench, fastest_layout(bench, quantized.model))
+        wins = bench.at(layout=fastest_layout(bench, quantized.model))
         models = {_FLOAT: floated.model, name: quantized.model}
         timing = _timed(bench, models, {name: wins.session})
         if fits and not timing.ratios[0].is_faster:

@@ -17,7 +17,7 @@ from onnxopt.comparing import workable_inputs
 from onnxopt.data import Dataset, Split, split
 from onnxopt.errors import BackendMissingError
 from onnxopt.recipe import Recipe
-from onnxopt.runtime import SessionConfig, check_config, usable_cores
+from onnxopt.runtime import Layout, Precision, SessionConfig, check_config, usable_cores
 from onnxopt.signature import Signature, signature_of
 from onnxopt.targets import Target, load_target
 from onnxopt.transform import Context
@@ -99,6 +99,17 @@ class Workbench:
             layout=settings.layouts[0],
             optimization=settings.optimization,
         )
+
+    def at(self, *, precision: Precision | None = None, layout: Layout | None = None) -> Workbench:
+        """The bench with another precision or one layout in force on its target, for passes too."""
+        settings = self.target.session
+        changed = {
+            "precision": settings.precision if precision is None else precision,
+            "layouts": settings.layouts if layout is None else (layout,),
+        }
+        session = settings.model_copy(update=changed)
+        target = self.target.model_copy(update={"session": session})
+        return replace(self, target=target, context=replace(self.context, target=target))
 
     @property
     def exact(self) -> Recipe:

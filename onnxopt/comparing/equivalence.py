@@ -287,7 +287,7 @@ def _narrower(reference: ir.Model, candidate: ir.Model) -> Signature:
 
 
 def _filled(signature: Signature, known: Signature) -> Signature:
-    """The open sizes of a signature as numbers where the other one has them."""
+    """A signature with numbers for open sizes and with spans where the other one has them."""
 
     def filled(spec: TensorSpec) -> TensorSpec:
         other = known.input(spec.name)
@@ -297,7 +297,8 @@ def _filled(signature: Signature, known: Signature) -> Signature:
         shape = (b if isinstance(b, int) and not isinstance(a, int) else a for a, b in pairs)
         return replace(spec, shape=tuple(shape))
 
-    return replace(signature, inputs=tuple(filled(spec) for spec in signature.inputs))
+    inputs = tuple(filled(spec) for spec in signature.inputs)
+    return replace(signature, inputs=inputs, spans=known.spans)
 
 
 def _as_sample(value: Sample | Feeds, number: int) -> Sample:

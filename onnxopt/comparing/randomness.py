@@ -51,10 +51,7 @@ def random_values(model: ir.Model) -> dict[str, str]:
 def _could_be_random(model: ir.Model) -> bool:
     """Whether a random op is anywhere at all: most models are done with that."""
     suspects = {op_type for _, op_type in _RANDOM_OPS} | {"Dropout"}
-    functions = model.functions.values()
-    graphs = [*model.graphs(), *(function.graph for function in functions)]
-    graphs += [graph for function in functions for graph in function.subgraphs()]
-    return any(node.op_type in suspects for graph in graphs for node in graph)
+    return any(node.op_type in suspects for node in edit.all_nodes(model))
 
 
 def _random_functions(model: ir.Model) -> dict[ir.OperatorIdentifier, str]:
@@ -110,15 +107,4 @@ def _inherited(node: ir.Node, reasons: dict[str, str]) -> str:
 
 def _subgraphs(node: ir.Node) -> list[ir.Graph]:
     """All graphs inside a node, at any depth."""
-    found: list[ir.Graph] = []
-    for attribute in node.attributes.values():
-        if attribute.is_ref():
-            continue
-        direct: list[ir.Graph] = []
-        if attribute.type == ir.AttributeType.GRAPH:
-            direct = [attribute.as_graph()]
-        elif attribute.type == ir.AttributeType.GRAPHS:
-            direct = list(attribute.as_graphs())
-        for graph in direct:
-            found += [graph, *graph.subgraphs()]
-    return found
+    return [inner for graph in edit.subgraphs(node) for inner in (graph, *graph.subgraphs())]

@@ -21,6 +21,7 @@ from onnxopt.data.sizes import (
 )
 from onnxopt.errors import DataError, LimitError
 from onnxopt.signature import Signature, TensorSpec
+from onnxopt.spans import Span
 
 SAMPLES = 4
 _ENOUGH_PLANS = 2
@@ -33,8 +34,9 @@ _PIXEL_RANK = 3
 class SyntheticSource:
     """Random inputs; sample ``i`` depends on seed and ``i`` alone and has sizes ``i mod plans``.
 
-    Floats are standard normal, integers below 2 (so that they are valid indices and masks),
-    images of uint8 take all values, strings are a few short words.
+    Floats are standard normal, integers below 2 (so that they are valid indices and masks), those
+    of 8 bits what the model's nodes say, else all values in images of uint8, strings are a few
+    short words.
 
     Attributes:
         variety: How many sizes of a dimension are enough to try.
@@ -44,7 +46,7 @@ class SyntheticSource:
     plans: tuple[Sizes, ...]
     seed: int
     samples: int
-    ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    ranges: Mapping[str, Span] = field(default_factory=dict)
     variety: int = _ENOUGH_PLANS
     origin: str = "random"
     notes: tuple[str, ...] = ("inputs are random: outputs say nothing about accuracy",)
@@ -60,7 +62,13 @@ class SyntheticSource:
         """SHA-256 over signature, sizes, ranges, seed and number."""
         plans = [sorted(plan.items()) for plan in self.plans]
         inputs = [str(spec) for spec in self.signature.inputs]
-        return digest("random", inputs, plans, sorted(self.ranges.items()), self.seed, self.samples)
+        limits = sorted(self._limits.items())
+        return digest("random", inputs, plans, limits, self.seed, self.samples)
+
+    @property
+    def _limits(self) -> Mapping[str, Span]:
+        """The values of integer inputs, as asked or as the model's nodes say."""
+        return {**self.signature.spans, **self.ranges}
 
     def read(self, indices: Sequence[int] | None) -> Iterator[Sample]:
         """The samples at these positions, in this order; all of them for None."""
@@ -85,7 +93,7 @@ class SyntheticSource:
             raise LimitError(f"input {spec} would have shape {shape}", todo="give --dim or --data")
         if spec.dtype == "string":
             return np.asarray(generator.choice(_WORDS, size=shape))
-        return _numbers(np.dtype(spec.dtype), shape, generator, self.ranges.get(spec.name))
+        return _numbers(np.dtype(spec.dtype), shape, generator, self._limits.get(spec.name))
 
 
 def synthesize(
@@ -94,7 +102,7 @@ def synthesize(
     dims: SizeChoices | None = None,
     seed: int = 0,
     samples: int = SAMPLES,
-    ranges: Mapping[str, tuple[int, int]] | None = None,
+    ranges: Mapping[str, Span] | None = None,
 ) -> SourceDataset:
     """Random inputs for a model, alternating between two sizes of each open dimension.
 
@@ -183,7 +191,7 @@ def _numbers(
     dtype: np.dtype[Any],
     shape: tuple[int, ...],
     generator: np.random.Generator,
-    limits: tuple[int, int] | None,
+    limits: Span | None,
 ) -> npt.NDArray[Any]:
     if limits is None and dtype.kind in "fcV" and not _is_small_integer(dtype):
         return generator.standard_normal(shape, dtype=np.float32).astype(dtype)

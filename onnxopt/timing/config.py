@@ -8,9 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from onnxopt.errors import UsageError
-from onnxopt.runtime import SessionConfig
+from onnxopt.runtime import SessionConfig, is_gpu
 
 Model = Path | str | bytes | ir.Model
+
+_GPU_ROUNDS = 7
+"""A new process or session takes seconds there, and where it lies in memory matters little."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,13 @@ class BenchmarkConfig:
     batch: int = 1
     seed: int = 0
     timeout_seconds: float = 300.0
+
+    @classmethod
+    def usual(cls, session: SessionConfig, seed: int = 0) -> BenchmarkConfig:
+        """What decides between models on a provider: on a GPU each of them is loaded once."""
+        if is_gpu(session.provider):
+            return cls(session, _GPU_ROUNDS, reload=False, renew=0, seed=seed)
+        return cls(session, seed=seed)
 
     def __post_init__(self) -> None:
         for name in ("rounds", "most_rounds", "turn_runs", "warmup_runs", "batch"):

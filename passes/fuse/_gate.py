@@ -192,13 +192,13 @@ def replace_activation(
         value.type, value.shape = last.outputs[0].type, last.outputs[0].shape
         value = editor.insert_before(last, "Mul", [value, factor], f"{base}/scaled", origin=origin)
     editor.replace(last.outputs[0], value)
-    import_domain(model, value, new.domain)
+    import_domain(model, new.domain)
     editor.sweep(last)
     return Note.applied(value, f"{len(found.nodes)} nodes became {new.op_type}")
 
 
-def import_domain(model: ir.Model, value: ir.Value, domain: str, version: int = 1) -> None:
-    """Import another operator domain where the node that computes a value stands."""
+def import_domain(model: ir.Model, domain: str, version: int = 1) -> None:
+    """Import another operator domain into the model and its functions; nothing for the default."""
     if not domain:
         return
     model.opset_imports.setdefault(domain, version)

@@ -108,7 +108,7 @@ class _Writer:
         if joined:
             new = self._reshape(new, [0, 0, angles.heads or 0, angles.head_size], "heads")
         self.editor.replace(last.outputs[0], new)
-        import_domain(model, new, "com.microsoft" if self.domain == "microsoft" else "")
+        import_domain(model, "com.microsoft" if self.domain == "microsoft" else "")
         self.editor.sweep(last)
         return Note.applied(new, f"{len(found.nodes)} nodes became RotaryEmbedding")
 

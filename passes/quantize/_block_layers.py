@@ -176,7 +176,7 @@ class BlockLayers:
         made = self._editor.insert_before(
             last, op_type, inputs, name, given, origin=[node], domain=_DOMAIN
         )
-        import_domain(self._model, made, _DOMAIN)
+        import_domain(self._model, _DOMAIN)
         self._editor.replace(old, made)
         self._editor.sweep(last)
 

@@ -70,7 +70,7 @@ class DynamicLstms:
         if graph is None:
             raise ValueError(f"{label(node)} belongs to no graph")
         graph.insert_before(node, made)
-        import_domain(self._model, made.outputs[0], "com.microsoft")
+        import_domain(self._model, "com.microsoft")
         for old, new in zip(node.outputs, made.outputs, strict=True):
             if old.name:
                 self._editor.replace(old, new)

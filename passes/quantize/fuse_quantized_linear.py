@@ -50,7 +50,7 @@ class FuseQuantizedLinear(Pass):
             if bias is None:
                 yield Note.refused(node, "its bias is not one number a column")
                 continue
-            import_domain(model, node.outputs[0], _MICROSOFT)
+            import_domain(model, _MICROSOFT)
             yield _fuse(editor, node, adder, operands, bias)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from onnxopt import store
 from onnxopt.api import RunOptions, layout
-from onnxopt.api.layout import at_layout, fastest_layout, layouts_for
+from onnxopt.api.layout import fastest_layout, layouts_for
 from onnxopt.api.workbench import Workbench
 
 CONV = store.from_text(
@@ -31,8 +31,8 @@ def test_layouts_matter_to_convolutions_alone(bench: Workbench) -> None:
     assert layouts_for(bench, CONV) == ("nchw", "nhwc")
     assert layouts_for(bench, NEG) == ("nchw",)
     assert bench.session.layout == "nchw"
-    assert at_layout(bench, "nhwc").session.layout == "nhwc"
-    assert layouts_for(at_layout(bench, "nhwc"), CONV) == ("nhwc",)
+    assert bench.at(layout="nhwc").session.layout == "nhwc"
+    assert layouts_for(bench.at(layout="nhwc"), CONV) == ("nhwc",)
 
 
 @pytest.mark.parametrize(("is_faster", "wanted"), [(True, "nhwc"), (False, "nchw")])

@@ -11,7 +11,7 @@ import pytest
 from onnxopt import api, store
 from onnxopt.api import Budget, RunOptions, delivering, precision
 from onnxopt.api.options import RunOptions as Options
-from onnxopt.api.precision import at_precision, settle_precision
+from onnxopt.api.precision import settle_precision
 from onnxopt.api.workbench import Workbench
 from onnxopt.comparing import Comparison
 from onnxopt.data import Sample, in_memory
@@ -47,7 +47,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, error: float) -> None:
     real = precision.held_out_comparison
 
     def found(bench: Workbench, model: object, budget: Budget) -> Comparison:
-        found = real(at_precision(bench, "fp32"), bench.model, budget)
+        found = real(bench.at(precision="fp32"), bench.model, budget)
         assert found.fidelity is not None
         off = replace(found.fidelity, mean=error, low=error, high=error)
         return replace(found, fidelity=off)
@@ -96,7 +96,7 @@ def test_a_target_falls_back_where_the_machine_lacks_its_precision(tmp_path: Pat
 
 
 def test_the_reference_is_the_original_in_fp32_on_the_cpu(tmp_path: Path) -> None:
-    bench = at_precision(bench_for(tmp_path), "fp32")
+    bench = bench_for(tmp_path).at(precision="fp32")
     found = precision.held_out_comparison(bench, MODEL, Budget())
     assert (found.reference_run.provider, found.reference_run.precision) == ("cpu", "fp32")
 

@@ -53,6 +53,39 @@ def test_in_subgraphs(build: Build) -> None:
     assert set(random_outputs(model)) == {"a", "b"}
 
 
+def test_in_subgraphs_of_subgraphs(build: Build) -> None:
+    model = build("""g (float[2] x, bool c) => (float[2] a, float[2] b) {
+        a = If (c) <
+            then_branch = t () => (float[2] ta) {
+                ta = If (c) <
+                    then_branch = tt () => (float[2] tta) { tta = RandomNormalLike(x) },
+                    else_branch = te () => (float[2] tea) { tea = Relu(x) }
+                >
+            },
+            else_branch = e () => (float[2] ea) { ea = Relu(x) }
+        >
+        b = Relu(x)
+    }""")
+    assert set(random_outputs(model)) == {"a"}
+
+
+def test_in_subgraphs_of_functions(build: Build) -> None:
+    functions = """
+    <domain: "my", opset_import: ["" : 17]>
+    noisy (p, c) => (q) {
+        q = If (c) <
+            then_branch = t () => (float[2] tq) { tq = RandomNormalLike(p) },
+            else_branch = e () => (float[2] eq) { eq = Relu(p) }
+        >
+    }
+    """
+    graph = """g (float[2] x, bool c) => (float[2] a, float[2] b) {
+        a = my.noisy(x, c)
+        b = Relu(x)
+    }"""
+    assert set(random_outputs(build(graph, functions, ', "my" : 1'))) == {"a"}
+
+
 def test_in_functions_that_call_functions(build: Build) -> None:
     functions = """
     <domain: "my", opset_import: ["" : 17, "my" : 1]>
