@@ -114,7 +114,10 @@ def test_any_chain(seed: int, channels: int, stages: list[tuple[str, int]]) -> N
     for stage, outputs in stages:
         chain.add(stage, outputs)
     model = chain.model()
-    align, pad = AlignChannels(above=2, outputs=1), PadOddChannels(above=2, block=1, least=-(10**9))
+    align, pad = (
+        AlignChannels(above=2, outputs=1, block=1),
+        PadOddChannels(above=2, block=1, least=-(10**9)),
+    )
     after = checked(model, chain.feeds, align, pad)
     assert odd_convs(after) <= odd_convs(model)
 
@@ -123,5 +126,5 @@ def test_a_chain_without_outputs_in_between_is_aligned_whole() -> None:
     chain = Chain(0, 8)
     for stage in ("Conv", "Depthwise", "Relu", "Gate", "Residual", "Scale", "MaxPool", "PRelu"):
         chain.add(stage, 7)
-    after = checked(chain.model(), chain.feeds, AlignChannels(above=2, outputs=1))
+    after = checked(chain.model(), chain.feeds, AlignChannels(above=2, outputs=1, block=1))
     assert odd_convs(after) == 0
