@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import document
+import numpy as np
 
 from onnxopt import api
 from onnxopt.api import RunOptions
+from onnxopt.api.specializing import Specialization
 from onnxopt.runtime import SessionConfig
 from onnxopt.timing import BenchmarkConfig
 from onnxopt_models.cache import default_cache_dir
@@ -22,16 +24,25 @@ MODELS = (
     "pp-ocr-rec", "pp-ocr-det", "pp-ocr-cls", "orientation", "ddddocr", "captcha", "minilm-l3",
     "magika", "chars2vec", "effnet-lite0", "recommender", "mlp", "digits",
 )  # fmt: skip
+SILERO = {
+    "silero-vad": Specialization(),
+    "silero-vad, --set sr=16000": Specialization(inputs={"sr": 16000}),
+    "silero-vad, --set sr=16000, one window of 576": Specialization(
+        dims={"input:0": 1, "input:1": 576, "state:1": 1}, inputs={"sr": 16000}
+    ),
+}
 DIMS = {"orientation": {}, "digits": {"N": 1}}
 
 
-def measure(name: str, rounds: int, samples: int, folder: Path) -> tuple[dict[str, Any], Any]:
+def measure(case: str, rounds: int, samples: int, folder: Path) -> tuple[dict[str, Any], Any]:
     """Optimize one model, compare on its task's samples (else made-up ones), time both."""
+    name = case.partition(",")[0]
     source = fetch(name)
     output = folder / f"{name}.onnx"
+    specialize = SILERO.get(case, Specialization())
     options = RunOptions(dims=DIMS.get(name, {}))
-    result = api.optimize(source, output, options=options)
-    data = _data(name, samples)
+    result = api.optimize(source, output, options=replace(options, specialize=specialize))
+    data = _windows(folder, samples) if case in SILERO else _data(name, samples)
     found = api.compare(source, output, data=data or "random", options=options)
     own = api.compare(
         source,
@@ -49,7 +60,7 @@ def measure(name: str, rounds: int, samples: int, folder: Path) -> tuple[dict[st
     )
     ratio, (before, after) = timing.ratios[0], timing.measurements
     row = {
-        "model": name,
+        "model": case,
         "nodes": f"{result.steps[0].before.nodes} → {result.steps[-1].after.nodes}",
         "worst absolute difference": f"{max(o.worst_abs for o in found.outputs):.2g}",
         "shipped, ORT's optimisation on and off": f"{max(o.worst_abs for o in own.outputs):.2g}",
@@ -73,12 +84,26 @@ def _data(name: str, samples: int) -> str | None:
     return str(find_task(name).build(default_cache_dir(), samples=count, split="test"))
 
 
+def _windows(folder: Path, samples: int) -> str:
+    """Windows of noise as silero-vad takes them, each with a state of its own."""
+    rng, target = np.random.default_rng(0), folder / "windows"
+    target.mkdir(exist_ok=True)
+    for number in range(samples):
+        np.savez(
+            target / f"{number:03}.npz",
+            input=rng.normal(0, 0.1, (1, 576)).astype(np.float32),
+            state=rng.normal(0, 0.1, (2, 1, 128)).astype(np.float32),
+            sr=np.array(16000, np.int64),
+        )
+    return str(target)
+
+
 def main() -> None:
     """Measure every model and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--samples", type=int, default=100)
-    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("models", nargs="*", default=[*MODELS, *SILERO])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measured = {

@@ -71,9 +71,9 @@ class Ranks:
             if self.failed is not None:
                 return
             rank = self[node.inputs[0]] if node.inputs else None
-            if rank is not None and fails(node, rank) and _is_read(node):
+            if rank is not None and fails(node, rank) and _leads_out(node):
                 self.failed = (node, rank)
-            elif edit.is_op(node, "If"):
+            elif edit.is_op(node, "If") and _leads_out(node):
                 self._choose(node)
             else:
                 self._find(node)
@@ -169,9 +169,17 @@ def fails(node: ir.Node, rank: int) -> bool:
     return weight is not None and rank != len(weight.shape)
 
 
-def _is_read(node: ir.Node) -> bool:
-    """Whether a runtime has to run a node."""
-    return any(edit.use_count(out) or out.is_graph_output() for out in node.outputs)
+def _leads_out(node: ir.Node) -> bool:
+    """Whether a graph output depends on a node, without which a runtime may leave it out."""
+    pending, seen = [node], {node}
+    while pending:
+        for out in pending.pop().outputs:
+            if out.is_graph_output():
+                return True
+            readers = {use.node for use in out.uses()} - seen
+            seen |= readers
+            pending += readers
+    return False
 
 
 def _is_whole_shape(node: ir.Node) -> bool:
