@@ -49,12 +49,14 @@ def _obstacle(found: Normalization, version: int) -> str | None:
 
 
 def _channels(found: Normalization) -> int | None:
-    """The size of axis 1, which constants that vary along it have too."""
+    """The size of axis 1, which constants that vary along it have too; None where it is unknown,
+    for it may be 1 and become longer by them.
+    """
     sizes = [affine.array.size for affine in (found.gain, found.bias) if affine.wide]
     declared = None if found.source.shape is None else found.source.shape[1]
-    if not isinstance(declared, int):
-        return sizes[0] if sizes else None
-    return declared if all(size == declared for size in sizes) else None
+    if not isinstance(declared, int) or any(size != declared for size in sizes):
+        return None
+    return declared
 
 
 def _replace(editor: Editor, found: Normalization) -> Note:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from onnxopt import api, store
+from onnxopt import api, store, timing
 from onnxopt.api import RunOptions, delivering, optimizing
 from onnxopt.api.workbench import Workbench
 from onnxopt.data import Sample, in_memory
@@ -51,7 +51,7 @@ def asked_by_deliver(
 def test_verbs_and_bundles_time_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Workbench.open(MODEL, None, OPTIONS)
     usual = BenchmarkConfig.usual(bench.session, seed=5)
-    monkeypatch.setattr(optimizing, "benchmark", as_asked)
+    monkeypatch.setattr(timing, "benchmark", as_asked)
     found: Any = optimizing.time_both(bench, {"a": MODEL, "b": MODEL}, times=4)
     assert found == replace(usual, rounds=4 * usual.rounds)
     assert asked_by_deliver(api.default_plan(), tmp_path, monkeypatch) == usual
