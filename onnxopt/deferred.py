@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def loader(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose public names stand in modules of their own.
+def loader(
+    room: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """``__getattr__`` and ``__dir__`` of a package whose public names stand in its modules.
 
     A command asks for a few of the hundred things that a package offers, and loading all of them
     is what it would spend most of its start on.
@@ -28,4 +30,4 @@ def loader(room: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[room], name, value)
         return value
 
-    return find
+    return find, lambda: sorted(homes)

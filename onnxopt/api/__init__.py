@@ -67,7 +67,7 @@ __all__ = [
     "verify",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.api.budget": "allows",
@@ -90,7 +90,3 @@ __getattr__ = loader(
         "onnxopt.exporting": "ExportOptions",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -38,7 +38,7 @@ __all__ = [
     "workable_inputs",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.comparing.agreement": "OutputAgreement compare_outputs compare_value",
@@ -52,7 +52,3 @@ __getattr__ = loader(
         "onnxopt.comparing.workable": "workable_inputs",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -62,7 +62,7 @@ __all__ = [
     "unrolled_source",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.data.batching": "batched",
@@ -80,7 +80,3 @@ __getattr__ = loader(
         "onnxopt.data.synthetic": "candidate_inputs synthesize synthesize_workable",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -32,7 +32,7 @@ __all__ = [
     "usable_cores",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.runtime.config": "Layout OptLevel Precision SessionConfig SessionInfo",
@@ -43,7 +43,3 @@ __getattr__ = loader(
         "onnxopt.runtime.settings": "usable_cores",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

@@ -33,7 +33,7 @@ __all__ = [
     "stacked",
 ]
 
-__getattr__ = loader(
+__getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.timing.batching": "batch_sizes stacked",
@@ -45,7 +45,3 @@ __getattr__ = loader(
         "onnxopt.timing.run": "benchmark",
     },
 )
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)

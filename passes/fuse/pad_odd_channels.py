@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, label, nodes_with_opset
 from onnxopt.transform import Context, Note, Pass
+from onnxopt_passes.fuse._blocked import general_and_blocked, up
 from onnxopt_passes.fuse._convolution import Convolution, Folded, read_convolution
 
 _FIRST_OPSET = 11
@@ -25,13 +27,10 @@ class PadOddChannels(Pass):
     """``Conv(x, W) = Conv(pad(x), pad(W))`` with input channels of zeros added.
 
     For a Conv of which ONNX Runtime's CPU provider has no blocked kernel, as its input channels are
-    no multiple of four (the 129 bins of a spectrum, the 117 features of a cost volume). It copies
-    each window and multiplies matrices then, which a blocked kernel does without, though that
-    rounds channels up to whole blocks. Counted in products, the general kernel takes
-    ``C · (M + copied)`` a tap and the blocked one ``⌈C⌉ · ⌈M⌉``; the former's are taken for rows
-    of 16 outputs. That puts 129 to 128 channels by 3x3 1.17 to 3.2 times ahead, by 1x3
-    1.01 to 1.7 times, and leaves 130 to 130 by 1x3 alone, which loses a tenth. Convs of one tap
-    are left alone: nothing is copied for these.
+    no multiple of four (the 129 bins of a spectrum, the 117 features of a cost volume). The
+    general kernel computes 16 places at a time. Padding puts 129 to 128 channels by 3x3 1.17 to
+    3.2 times ahead, by 1x3 1.01 to 1.7 times; 130 to 130 by 1x3 would lose a tenth. Convs of one
+    tap are left alone: nothing is copied for these.
 
     Attributes:
         multiple: What the number of channels becomes a multiple of.
@@ -72,21 +71,15 @@ class PadOddChannels(Pass):
         return image and odd and conv.group == 1 and conv.node.inputs[0] is not None
 
     def _pays(self, conv: Convolution) -> bool:
-        outputs, channels, *window = conv.shape
-        taps = int(np.prod(window))
+        taps = math.prod(conv.shape[2:])
         if taps < _SMALL_WINDOW:
             return False
         copied = self.copied if taps >= _LARGE_WINDOW else self.copied_small
-        general = channels * (outputs + copied) * taps
-        blocked = _up(channels, self.block) * _up(outputs, self.block) * taps
+        general, blocked = general_and_blocked(conv.shape, copied, self.block)
         places = _places(conv.output)
         if places is None:
             return general > blocked
-        return general * _up(places, self.block) - blocked * places > self.least
-
-
-def _up(number: int, block: int) -> int:
-    return -(-number // block) * block
+        return general * up(places, self.block) - blocked * places > self.least
 
 
 def _places(value: ir.Value) -> int | None:

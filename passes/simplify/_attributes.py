@@ -1,10 +1,22 @@
-"""Options of nodes that older opsets hold in attributes and newer ones in inputs."""
+"""Attributes of nodes, also where newer opsets have an input instead."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from onnxopt import graph as edit
+
+PLAIN = frozenset(
+    {
+        ir.AttributeType.FLOAT,
+        ir.AttributeType.FLOATS,
+        ir.AttributeType.INT,
+        ir.AttributeType.INTS,
+        ir.AttributeType.STRING,
+        ir.AttributeType.STRINGS,
+    }
+)
+"""Numbers and texts: attributes that hold no tensors and no graphs."""
 
 
 def ints_of(node: ir.Node, name: str) -> list[int] | None:

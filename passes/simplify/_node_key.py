@@ -9,23 +9,13 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 import onnx
 import onnx_ir as ir
 
-from onnxopt_passes.simplify._attributes import axes_of
+from onnxopt_passes.simplify._attributes import PLAIN, axes_of
 from onnxopt_passes.simplify._facts import Facts, facts_of
 from onnxopt_passes.simplify._reductions import REDUCTIONS, written_axes
 from onnxopt_passes.simplify._tensor_key import digest, shallow_key
 
 Axes = tuple[int, ...]
 
-_PLAIN = frozenset(
-    {
-        ir.AttributeType.FLOAT,
-        ir.AttributeType.FLOATS,
-        ir.AttributeType.INT,
-        ir.AttributeType.INTS,
-        ir.AttributeType.STRING,
-        ir.AttributeType.STRINGS,
-    }
-)
 _ONE_AXIS = frozenset(
     {
         "ArgMax",
@@ -150,7 +140,7 @@ def _attribute_key(attr: ir.Attr) -> Hashable:
         return ("ref", attr.ref_attr_name)
     if attr.type == ir.AttributeType.TENSOR:
         return (shallow_key(value), digest(value))
-    if attr.type in _PLAIN:
+    if attr.type in PLAIN:
         return (attr.type, *_bits(value if isinstance(value, list | tuple) else [value]))
     return id(attr)
 

@@ -7,18 +7,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from onnxopt.transform import Note
+from onnxopt_passes.simplify._attributes import PLAIN
 from onnxopt_passes.simplify._calls import Calls, calls_in_order, takes_options
-
-_KINDS = frozenset(
-    {
-        ir.AttributeType.FLOAT,
-        ir.AttributeType.FLOATS,
-        ir.AttributeType.INT,
-        ir.AttributeType.INTS,
-        ir.AttributeType.STRING,
-        ir.AttributeType.STRINGS,
-    }
-)
 
 
 def bind_options(model: ir.Model) -> Iterator[Note]:
@@ -49,7 +39,7 @@ def _agree(given: list[ir.Attr | None]) -> bool:
     first = given[0]
     if first is None:
         return all(attr is None for attr in given)
-    plain = all(attr is not None and attr.type in _KINDS and not attr.is_ref() for attr in given)
+    plain = all(attr is not None and attr.type in PLAIN and not attr.is_ref() for attr in given)
     return plain and len({_spelled(attr) for attr in given if attr is not None}) == 1
 
 
