@@ -30,7 +30,7 @@ def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> No
         "title": title,
         "environment": machine,
         "rows": list(rows),
-        "raw": without_folders(raw),
+        "raw": without_folders(without_single_runs(raw)),
     }
     text = json.dumps(document, indent=1, default=str)
     (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
@@ -38,6 +38,19 @@ def write(name: str, title: str, rows: Sequence[dict[str, Any]], raw: Any) -> No
     lines = [f"# {title}", "", _table(rows), "", *failed, _circumstances(machine), ""]
     (RESULTS / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
+
+
+def without_single_runs(value: Any) -> Any:
+    """All but the times of single runs: a model of a microsecond has a million of them.
+
+    Ratios are made from those of rounds, which stay.
+    """
+    if isinstance(value, dict):
+        kept = (key for key in value if key != "samples_ms")
+        return {key: without_single_runs(value[key]) for key in kept}
+    if isinstance(value, list | tuple):
+        return [without_single_runs(item) for item in value]
+    return value
 
 
 def without_folders(value: Any) -> Any:

@@ -111,8 +111,8 @@ _TOOLS = {
     "onnxoptimizer": ("onnxoptimizer", _onnxoptimizer),
     "ort-basic": ("onnxruntime", _ort_basic),
     "ort-all": ("onnxruntime", _ort_all),
-    "clean": ("onnxopt.api", _clean),
-    "exact": ("onnxopt.api", _exact),
-    "target": ("onnxopt.api", _target),
-    "target-verified": ("onnxopt.api", _verified),
+    "clean": ("onnxopt.api.optimizing", _clean),
+    "exact": ("onnxopt.api.optimizing", _exact),
+    "target": ("onnxopt.api.optimizing", _target),
+    "target-verified": ("onnxopt.api.optimizing", _verified),
 }
