@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import onnx_ir as ir
@@ -79,13 +80,14 @@ class _Run:
         self._tolerance = None if limits is None else Tolerance(*limits)
         self._candidate: Future[Session] | None = None
         self._doing = ("reference", "loading")
+        self._telling = Lock()
 
     def result(self) -> dict[str, Any]:
         if not self._request.together:
             return self._result(self._opened_candidate)
         with ThreadPoolExecutor(1) as second:
             self._candidate = second.submit(self._opened_candidate)
-            self._candidate.add_done_callback(lambda _: self._phase(*self._doing))
+            self._candidate.add_done_callback(lambda _: self._tell())
             return self._result(self._candidate.result)
 
     def _opened_candidate(self) -> Session:
@@ -212,9 +214,15 @@ class _Run:
 
     def _phase(self, model: str, what: str) -> None:
         self._doing = model, what
-        if self._candidate is not None and not self._candidate.done():
-            model = EITHER
-        (self._folder / PHASE).write_text(json.dumps([model, what]), encoding="utf-8")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Write down what is being done; both threads do, and the last to write knows the latest."""
+        with self._telling:
+            model, what = self._doing
+            if self._candidate is not None and not self._candidate.done():
+                model = EITHER
+            (self._folder / PHASE).write_text(json.dumps([model, what]), encoding="utf-8")
 
 
 def _differs(agreements: tuple[OutputAgreement, ...]) -> bool:
