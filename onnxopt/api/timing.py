@@ -12,7 +12,7 @@ from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.stateful import check_state, spread, with_state
 from onnxopt.api.workbench import open_data
-from onnxopt.comparing import workable_inputs
+from onnxopt.comparing import Filed, workable_inputs
 from onnxopt.data import Dataset, Feeds, SizeChoices, Sizes, each_size, open_dimensions
 from onnxopt.errors import UsageError
 from onnxopt.fixed import fixed_inputs
@@ -127,11 +127,15 @@ def _feeds(
 ) -> list[Feeds]:
     """Inputs that all models take: those of the most special one, and what it has built in."""
     loaded = [store.load(model) for model in models]
-    special = max(loaded, key=lambda model: (len(fixed_inputs(model)), -len(_open_names(model))))
+    counts = [(len(fixed_inputs(model)), -len(_open_names(model))) for model in loaded]
+    at = counts.index(max(counts))
+    special = loaded[at]
     fixed, left_open = fixed_inputs(special), _open_names(special)
     closed = set().union(*map(_open_names, loaded)) - left_open
     dims = {name: size for name, size in options.dims.items() if name not in closed}
-    found = _feeds_for(special, data, samples, batch, replace(options, dims=dims))
+    found = _feeds_for(
+        Filed(special, models[at]), data, samples, batch, replace(options, dims=dims)
+    )
     return [{**fixed, **feeds} for feeds in found]
 
 
@@ -145,17 +149,17 @@ def _open_names(model: ir.Model) -> set[str]:
 
 
 def _feeds_for(
-    loaded: ir.Model, data: str | Dataset | None, samples: int, batch: int, options: RunOptions
+    filed: Filed, data: str | Dataset | None, samples: int, batch: int, options: RunOptions
 ) -> list[Feeds]:
-    signature = signature_of(loaded)
+    signature = signature_of(filed.model)
     if data is None:
         check_state(options)
         dims: SizeChoices = options.dims
         if batch > 1:
             dims = batch_sizes(signature, batch, each_size(options.dims)[0])
-        made = workable_inputs(loaded, dims=dims, seed=options.seed, samples=samples)
+        made = workable_inputs(filed, dims=dims, seed=options.seed, samples=samples)
         return [sample.feeds for sample in made]
-    dataset = with_state(open_data(data, signature, options), loaded, options)
+    dataset = with_state(open_data(data, signature, options), filed.model, options)
     if batch == 1:
         return [sample.feeds for sample in spread(dataset, samples)]
     if options.reading.state:

@@ -10,7 +10,7 @@ from onnxopt import pipeline
 from onnxopt.api.reaching import obstacle
 from onnxopt.api.stateful import spread
 from onnxopt.api.workbench import Workbench
-from onnxopt.comparing import CheckLimits, Equivalence, Filed, check_equivalence, first_difference
+from onnxopt.comparing import CheckLimits, Equivalence, check_equivalence, first_difference
 from onnxopt.data import (
     Dataset,
     Feeds,
@@ -45,8 +45,7 @@ def verify_result(bench: Workbench, source: ir.Model, result: PipelineResult) ->
     exactness = result.exactness
     provider = _provider(bench, exactness)
 
-    file = bench.file if source is bench.model else None
-    reference = source if file is None else Filed(source, file)
+    reference = bench.filed(source)
 
     def check(model: ir.Model, data: Dataset | Iterable[Feeds] | None) -> Equivalence:
         return check_equivalence(

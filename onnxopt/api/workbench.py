@@ -13,7 +13,7 @@ import onnx_ir as ir
 from onnxopt import store
 from onnxopt.api.options import RunOptions
 from onnxopt.api.stateful import split_with_state, spread
-from onnxopt.comparing import workable_inputs
+from onnxopt.comparing import Filed, workable_inputs
 from onnxopt.data import Dataset, Split, split
 from onnxopt.errors import BackendMissingError
 from onnxopt.recipe import Recipe
@@ -128,13 +128,18 @@ class Workbench:
             recipe = Recipe.parse(recipe, allow_foreign=self.options.allow_foreign)
         return recipe.without(_FREEZE) if self.options.keep_default_inputs else recipe
 
+    def filed(self, model: ir.Model) -> ir.Model | Filed:
+        """A model with its file, where it is the one that was opened from a file."""
+        return Filed(model, self.file) if self.file and model is self.model else model
+
     def some_feeds(self, count: int = _TIMED_SAMPLES) -> list[Mapping[str, Any]]:
         """A few feeds for timing: of the test data, else made up in sizes the model takes."""
         if self.data is not None and len(self.data.test):
             return [sample.feeds for sample in spread(self.data.test, count)]
         options = self.options
         dims, seed = options.dims, options.seed
-        made = workable_inputs(self.specialized, dims=dims, seed=seed, samples=count)
+        filed = self.filed(self.specialized)
+        made = workable_inputs(filed, dims=dims, seed=seed, samples=count)
         return [sample.feeds for sample in made]
 
 

@@ -8,8 +8,10 @@ from onnxopt.deferred import loader
 
 if TYPE_CHECKING:
     from onnxopt.comparing.agreement import OutputAgreement, compare_outputs, compare_value
+    from onnxopt.comparing.asking import CheckLimits
     from onnxopt.comparing.comparison import Comparison, Criteria, MetricChange
-    from onnxopt.comparing.equivalence import CheckLimits, Equivalence, Filed, check_equivalence
+    from onnxopt.comparing.equivalence import Equivalence, check_equivalence
+    from onnxopt.comparing.filed import Filed
     from onnxopt.comparing.probe import first_difference
     from onnxopt.comparing.randomness import random_outputs, random_values
     from onnxopt.comparing.running import compare
@@ -42,8 +44,10 @@ __getattr__, __dir__ = loader(
     __name__,
     {
         "onnxopt.comparing.agreement": "OutputAgreement compare_outputs compare_value",
+        "onnxopt.comparing.asking": "CheckLimits",
         "onnxopt.comparing.comparison": "Comparison Criteria MetricChange",
-        "onnxopt.comparing.equivalence": "CheckLimits Equivalence Filed check_equivalence",
+        "onnxopt.comparing.equivalence": "Equivalence check_equivalence",
+        "onnxopt.comparing.filed": "Filed",
         "onnxopt.comparing.probe": "first_difference",
         "onnxopt.comparing.randomness": "random_outputs random_values",
         "onnxopt.comparing.running": "compare",

@@ -59,7 +59,9 @@ def _awaited(path: Path) -> Request:
         if os.getppid() != parent:
             os._exit(1)
         time.sleep(_POLL_S)
-    return Request(**json.loads(path.read_text(encoding="utf-8")))
+    request = json.loads(path.read_text(encoding="utf-8"))
+    crashed = {int(number): how for number, how in request.pop("crashed").items()}
+    return Request(**request, crashed=crashed)
 
 
 class _Run:
@@ -79,7 +81,7 @@ class _Run:
         limits = request.tolerance
         self._tolerance = None if limits is None else Tolerance(*limits)
         self._candidate: Future[Session] | None = None
-        self._doing = ("reference", "loading")
+        self._doing: tuple[str, str, int | None] = ("reference", "loading", None)
         self._telling = Lock()
 
     def result(self) -> dict[str, Any]:
@@ -99,6 +101,8 @@ class _Run:
         with open_session(Path(self._request.reference), self._config) as session:
             expected = self._reference_outputs(session)
             inputs = tuple(s for s in session.inputs if s.name not in self._fixed)
+        if not self._request.candidate:
+            return {"accepted": list(expected), "rejected": self._rejected}
         accumulator = Accumulator()
         try:
             self._phase("candidate", "loading")
@@ -123,7 +127,7 @@ class _Run:
     def _reference_outputs(self, session: Session) -> dict[int, dict[str, Any]]:
         """Outputs by sample number, of the samples that the reference accepts."""
         outputs: dict[int, dict[str, Any]] = {}
-        last: OnnxoptError | None = None
+        last: OnnxoptError | str = ""
         seen = SizesSeen(self._request.variety)
         for number in range(self._request.samples):
             if len(outputs) == self._request.enough:
@@ -131,9 +135,13 @@ class _Run:
             sample = read_sample(self._folder, number)
             if self._request.selective and not seen.would_gain(sample.feeds):
                 continue
-            self._phase("reference", f"running sample {sample.item}")
+            if number in self._request.crashed:
+                self._rejected.append(sample.item)
+                last = self._request.crashed[number]
+                continue
+            self._phase("reference", f"running sample {sample.item}", number)
             try:
-                outputs[number] = session.run({**sample.feeds, **self._fixed})
+                found = session.run({**sample.feeds, **self._fixed})
             except LimitError:
                 raise
             except OnnxoptError as error:
@@ -142,6 +150,7 @@ class _Run:
                 self._rejected.append(sample.item)
                 last = error
             else:
+                outputs[number] = found if self._request.candidate else {}
                 seen.add(sample.feeds)
         if not outputs:
             raise DataError(
@@ -212,17 +221,18 @@ class _Run:
         found = {"outputs": outputs, "culprit": self._culprit}
         return {**found, "rejected": self._rejected, "failure": failure}
 
-    def _phase(self, model: str, what: str) -> None:
-        self._doing = model, what
+    def _phase(self, model: str, what: str, number: int | None = None) -> None:
+        self._doing = model, what, number
         self._tell()
 
     def _tell(self) -> None:
-        """Write down what is being done; both threads do, and the last to write knows the latest."""
+        """Write down what is being done; both threads do, the last of them the latest."""
         with self._telling:
-            model, what = self._doing
+            model, what, number = self._doing
             if self._candidate is not None and not self._candidate.done():
                 model = EITHER
-            (self._folder / PHASE).write_text(json.dumps([model, what]), encoding="utf-8")
+            phase = json.dumps([model, what, number])
+            (self._folder / PHASE).write_text(phase, encoding="utf-8")
 
 
 def _differs(agreements: tuple[OutputAgreement, ...]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
@@ -13,12 +12,21 @@ from typing import Any
 
 import onnx_ir as ir
 
-from onnxopt import errors
-from onnxopt.comparing.exchange import read_sample, write_sample
+from onnxopt.comparing.asking import (
+    GRACE_S,
+    CandidateCrashError,
+    CheckLimits,
+    EitherError,
+    ask,
+    child_of,
+    write_samples,
+)
+from onnxopt.comparing.exchange import read_sample
+from onnxopt.comparing.filed import Filed, model_of, path_of
 from onnxopt.comparing.plain import to_plain
-from onnxopt.comparing.process import Child, Ending, run_limited, started
+from onnxopt.comparing.process import Child, started
 from onnxopt.comparing.randomness import random_outputs
-from onnxopt.comparing.request import EITHER, FIXED, PHASE, REQUEST, RESULT, Request
+from onnxopt.comparing.request import Request
 from onnxopt.comparing.summary import OutputSummary
 from onnxopt.data import (
     MAX_PLANS,
@@ -27,44 +35,16 @@ from onnxopt.data import (
     Sample,
     candidate_inputs,
     feedable_signature,
+    variety_of,
 )
-from onnxopt.errors import DataError, LimitError, ModelError, OnnxoptError
+from onnxopt.errors import DataError, ModelError
 from onnxopt.exactness import Exactness, Tolerance
 from onnxopt.fixed import fixed_inputs
 from onnxopt.signature import Signature, TensorSpec, signature_of
-from onnxopt.store import load, save
 
-_GRACE_S = 10.0
+_LIMITS = CheckLimits()
 _TOGETHER_BYTES = 50_000_000
 """Files up to this size together are loaded at the same time; larger ones would need the memory."""
-
-
-@dataclass(frozen=True)
-class Filed:
-    """A model and a file that holds it as it is, which saves writing another.
-
-    Attributes:
-        model: The model.
-        path: Its file, as ONNX Runtime loads it.
-    """
-
-    model: ir.Model
-    path: Path
-
-
-@dataclass(frozen=True)
-class CheckLimits:
-    """How much a check may take.
-
-    Attributes:
-        samples: It looks at this many samples at most.
-        timeout_s: Wall time for both models together.
-        memory_bytes: Resident memory of the child; None for 90 % of what is free.
-    """
-
-    samples: int = 8
-    timeout_s: float = 600.0
-    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +102,7 @@ def check_equivalence(
     data: Dataset | Iterable[Feeds] | None,
     exactness: Exactness,
     *,
-    limits: CheckLimits = CheckLimits(),
+    limits: CheckLimits = _LIMITS,
     candidate_provider: str = "cpu",
 ) -> Equivalence:
     """Run both models in a child process and compare their outputs.
@@ -165,19 +145,16 @@ def _check(
     candidate_provider: str,
 ) -> Equivalence:
     tolerance = exactness.tolerance
-    with tempfile.TemporaryDirectory(prefix="onnxopt-") as name, started(_child(name)) as child:
+    with tempfile.TemporaryDirectory(prefix="onnxopt-") as name, started(child_of(name)) as child:
         folder = Path(name)
-        models = [_model_of(reference), _model_of(candidate)]
+        models = [model_of(reference), model_of(candidate)]
         samples, made_up, variety = _samples(data, models, limits.samples)
-        count = 0
-        for count, sample in enumerate(samples, 1):
-            write_sample(sample, folder, count - 1)
+        count = write_samples(samples, fixed_inputs(models[1]), folder)
         if count == 0:
             raise DataError("there are no samples to compare with", "at least one")
-        write_sample(Sample(fixed_inputs(models[1]), None, "fixed"), folder, FIXED)
         request = Request(
-            reference=_path_of(reference, folder, "reference"),
-            candidate=_path_of(candidate, folder, "candidate"),
+            reference=path_of(reference, folder, "reference"),
+            candidate=path_of(candidate, folder, "candidate"),
             samples=count,
             enough=limits.samples,
             variety=variety,
@@ -188,50 +165,28 @@ def _check(
             optimization="off" if exactness is Exactness.BITWISE else "all",
             not_comparable=random_outputs(models[1]) | random_outputs(models[0]),
             together=False,
-            timeout_s=limits.timeout_s + _GRACE_S,
+            timeout_s=limits.timeout_s + GRACE_S,
         )
         sizes = (Path(path).stat().st_size for path in (request.reference, request.candidate))
         if sum(sizes) <= _TOGETHER_BYTES:
             try:
-                return _ask(replace(request, together=True), folder, tolerance, limits, child)
-            except _EitherError:
-                (folder / REQUEST).unlink()
-                return _ask(request, folder, tolerance, limits)  # one after the other: which is it
-        return _ask(request, folder, tolerance, limits, child)
+                return _asked(replace(request, together=True), folder, tolerance, limits, child)
+            except EitherError:  # one after the other: which is it
+                return _asked(request, folder, tolerance, limits)
+        return _asked(request, folder, tolerance, limits, child)
 
 
-def _child(folder: Path | str) -> list[str]:
-    """What to run; it answers when the folder holds a request."""
-    return ["onnxopt.comparing.child", str(folder)]
-
-
-class _EitherError(Exception):
-    """A child ended while two models were at work in it."""
-
-
-def _ask(
+def _asked(
     request: Request,
     folder: Path,
     tolerance: Tolerance | None,
     limits: CheckLimits,
     child: Child | None = None,
 ) -> Equivalence:
-    written = folder / f"{REQUEST}.part"
-    written.write_text(json.dumps(asdict(request)), encoding="utf-8")
-    written.rename(folder / REQUEST)
-    ending = run_limited(_child(folder), limits.timeout_s, limits.memory_bytes, child)
-    model, doing = _phase(folder)
-    answer = folder / RESULT
-    if model == EITHER and (ending.limit or not answer.is_file()):
-        raise _EitherError
-    if ending.limit:
-        raise LimitError(f"the {model} model took {ending.limit} ({doing})", todo=ending.todo)
-    if not answer.is_file():
-        return _crashed(ending, model, doing, tolerance)
-    result = json.loads(_without_paths(answer.read_text(encoding="utf-8"), folder))
-    if "error" in result:
-        kind = getattr(errors, result["error"])
-        raise kind(result["found"], result["wanted"], result["todo"])
+    try:
+        result = ask(request, folder, limits, child)
+    except CandidateCrashError as crash:
+        return Equivalence(False, (), 0, failure=str(crash), tolerance=tolerance)
     outputs = tuple(_summary(output) for output in result["outputs"])
     culprit = result["culprit"]
     return Equivalence(
@@ -245,22 +200,6 @@ def _ask(
     )
 
 
-def _without_paths(text: str, folder: Path) -> str:
-    """The child's words with the models' roles in place of its temporary files."""
-    for role, words in (("reference", "the original"), ("candidate", "the result")):
-        text = text.replace(str(folder / f"{role}.onnx"), words)
-    return text
-
-
-def _crashed(ending: Ending, model: str, doing: str, tolerance: Tolerance | None) -> Equivalence:
-    what = f"the {model} model ends the process with {ending.reason} ({doing})"
-    if model == "candidate":
-        return Equivalence(False, (), 0, failure=what, tolerance=tolerance)
-    if model == "reference":
-        raise ModelError(what)
-    raise OnnxoptError(f"the comparing process did not start: {ending.reason}")
-
-
 def _samples(
     data: Dataset | Iterable[Feeds] | None, models: Sequence[ir.Model], most: int
 ) -> tuple[Iterable[Sample], bool, int]:
@@ -268,7 +207,7 @@ def _samples(
     if data is None:
         return candidate_inputs(_narrower(*models)), True, 2
     made_up = bool(getattr(data, "is_random", False))
-    variety = int(getattr(getattr(data, "source", None), "variety", 2))
+    variety = variety_of(data)
     values: Iterable[Sample | Feeds] = data
     chosen = itertools.islice(values, max(most, MAX_PLANS) if made_up else most)
     found = (_as_sample(value, number) for number, value in enumerate(chosen))
@@ -303,33 +242,6 @@ def _filled(signature: Signature, known: Signature) -> Signature:
 
 def _as_sample(value: Sample | Feeds, number: int) -> Sample:
     return value if isinstance(value, Sample) else Sample(value, None, str(number))
-
-
-def _model_of(model: ir.Model | Path | Filed) -> ir.Model:
-    if isinstance(model, Filed):
-        return model.model
-    return model if isinstance(model, ir.Model) else load(model)
-
-
-def _path_of(model: ir.Model | Path | Filed, folder: Path, name: str) -> str:
-    if isinstance(model, Path | Filed):
-        path = model if isinstance(model, Path) else model.path
-        return str(path.absolute())
-    path = folder / f"{name}.onnx"
-    save(model, path)
-    return str(path)
-
-
-def _phase(folder: Path) -> tuple[str, str]:
-    """Which model was doing what when the child ended."""
-    path = folder / PHASE
-    if not path.is_file():
-        return "", "starting"
-    try:
-        model, doing = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # killed while writing
-        return "candidate", "between two steps"
-    return model, doing
 
 
 def _summary(values: dict[str, Any]) -> OutputSummary:

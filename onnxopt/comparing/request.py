@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onnxopt.runtime import OptLevel
 
@@ -20,7 +20,7 @@ class Request:
 
     Attributes:
         reference: Path of the reference.
-        candidate: Path of the candidate.
+        candidate: Path of the candidate; empty asks which samples the reference takes.
         samples: How many samples lie in the folder.
         enough: Stop after so many that the reference accepts.
         variety: How many sizes of an axis are enough.
@@ -32,6 +32,7 @@ class Request:
         not_comparable: Outputs that differ from run to run, with the reason.
         together: Whether the candidate is loaded while the reference loads and runs.
         timeout_s: After which the child ends itself, should its parent not.
+        crashed: Samples that ended a process before, with how; they are not tried again.
     """
 
     reference: str
@@ -47,3 +48,4 @@ class Request:
     not_comparable: Mapping[str, str]
     together: bool
     timeout_s: float
+    crashed: Mapping[int, str] = field(default_factory=dict)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from onnxopt.data.spec import open_dataset
     from onnxopt.data.splitting import Split, calibration_only, split
     from onnxopt.data.state import State, propose_state
-    from onnxopt.data.synthetic import candidate_inputs, synthesize, synthesize_workable
+    from onnxopt.data.synthetic import candidate_inputs, in_sizes_of, synthesize, variety_of
 
 __all__ = [
     "MAX_PLANS",
@@ -50,6 +50,7 @@ __all__ = [
     "each_size",
     "feedable_signature",
     "in_memory",
+    "in_sizes_of",
     "open_dataset",
     "open_dimensions",
     "propose_state",
@@ -57,9 +58,9 @@ __all__ = [
     "size_plans",
     "split",
     "synthesize",
-    "synthesize_workable",
     "unroll",
     "unrolled_source",
+    "variety_of",
 ]
 
 __getattr__, __dir__ = loader(
@@ -77,6 +78,6 @@ __getattr__, __dir__ = loader(
         "onnxopt.data.spec": "open_dataset",
         "onnxopt.data.splitting": "Split calibration_only split",
         "onnxopt.data.state": "State propose_state",
-        "onnxopt.data.synthetic": "candidate_inputs synthesize synthesize_workable",
+        "onnxopt.data.synthetic": "candidate_inputs in_sizes_of synthesize variety_of",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,8 +14,8 @@ from onnxopt.signature import Signature, TensorSpec, signature_of
 Place = tuple[str, int]
 """An input and its axis."""
 
-Axes = tuple[Place | None, ...]
-"""For each axis of a value the place whose size it has, where that is known."""
+Axes = tuple[Place | int | None, ...]
+"""For each axis of a value its size, or the place whose size it has, where that is known."""
 
 _SAME = frozenset(
     {"Abs", "Cast", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "Identity"}
@@ -80,7 +81,10 @@ def _decided(model: ir.Model) -> Iterator[tuple[Place, int]]:
     known: dict[ir.Value, Axes] = {}
     for value in model.graph.inputs:
         if value.shape is not None and value.name:
-            known[value] = tuple((value.name, axis) for axis in range(len(value.shape)))
+            sizes = enumerate(value.shape)
+            known[value] = tuple(
+                size if isinstance(size, int) else (value.name, axis) for axis, size in sizes
+            )
     for node in model.graph:
         at = next((n for n, value in enumerate(node.inputs) if value in known), None)
         source = None if at is None else node.inputs[at]
@@ -89,11 +93,37 @@ def _decided(model: ir.Model) -> Iterator[tuple[Place, int]]:
         axes = known[source]
         for axis, size in _wanted(node, at, axes):
             place = axes[axis] if -len(axes) <= axis < len(axes) else None
-            if place is not None and size > 0:
+            if isinstance(place, tuple) and size > 0:
                 yield place, size
-        result = _passed_on(node, at, axes)
+        if node.op_type in _BROADCAST and all(value in known for value in node.inputs):
+            one, other = (known[value] for value in node.inputs if value is not None)
+            yield from _alike(one, other)
+            result: Axes | None = _broadcast(one, other)
+        else:
+            result = _passed_on(node, at, axes)
         if result is not None and node.outputs:
             known[node.outputs[0]] = result
+
+
+def _alike(one: Axes, other: Axes) -> Iterator[tuple[Place, int]]:
+    """Places that meet a size larger than one when two values are broadcast."""
+    for pair in zip(reversed(one), reversed(other), strict=False):
+        for place, size in (pair, pair[::-1]):
+            if isinstance(place, tuple) and isinstance(size, int) and size > 1:
+                yield place, size
+
+
+def _broadcast(one: Axes, other: Axes) -> Axes:
+    """The axes of two values broadcast together: of each pair what says most."""
+    pairs = itertools.zip_longest(reversed(one), reversed(other))
+    return tuple(max(pair, key=_says) for pair in pairs)[::-1]
+
+
+def _says(axis: Place | int | None) -> int:
+    """A size says more than a place, and one that may be stretched says nothing."""
+    if isinstance(axis, int):
+        return 2 * (axis > 1)
+    return int(axis is not None)
 
 
 def _wanted(node: ir.Node, at: int, axes: Axes) -> Iterator[tuple[int, int]]:
@@ -142,6 +172,8 @@ def _passed_on(node: ir.Node, at: int, axes: Axes) -> Axes | None:
         return (*axes[:-1], None)
     if op == "Slice":
         return _sliced(node, axes)
+    if op == "Gather":
+        return _gathered(node, at, axes)
     return None
 
 
@@ -164,6 +196,19 @@ def _sliced(node: ir.Node, axes: Axes) -> Axes | None:
         return None
     cut = {axis % len(axes) for axis in listed}
     return tuple(None if axis in cut else place for axis, place in enumerate(axes))
+
+
+def _gathered(node: ir.Node, at: int, axes: Axes) -> Axes | None:
+    """Rows of a table for indices; or what a constant index leaves of a value."""
+    other = _weight_shape(node, 1 - at)
+    axis = edit.attribute(node, "axis", 0)
+    if other is None or not isinstance(axis, int):
+        return None
+    table, indices = (axes, other) if at == 0 else (other, axes)
+    if not -len(table) <= axis < len(table):
+        return None
+    axis %= len(table)
+    return (*table[:axis], *indices, *table[axis + 1 :])
 
 
 def _numbers(node: ir.Node, index: int, name: str) -> list[int] | None:

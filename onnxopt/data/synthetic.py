@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +15,6 @@ from onnxopt.data.dataset import Feeds, Sample, SourceDataset, digest
 from onnxopt.data.sizes import (
     SizeChoices,
     Sizes,
-    SizesSeen,
     dimension_key,
     each_size,
     size_plans,
@@ -26,6 +26,7 @@ from onnxopt.spans import Span
 SAMPLES = 4
 _ENOUGH_PLANS = 2
 _MAX_ELEMENTS = 1 << 28
+_MODERATE_ELEMENTS = 1 << 24
 _WORDS = np.array(["alpha", "beta", "gamma delta", "x1", ""])
 _PIXEL_RANK = 3
 
@@ -85,11 +86,8 @@ class SyntheticSource:
     ) -> npt.NDArray[Any]:
         if not spec.dtype or spec.shape is None:
             raise DataError(f"input {spec} cannot be made up", todo="give samples with --data")
-        shape = tuple(
-            dim if isinstance(dim, int) else sizes[dimension_key(spec, axis)]
-            for axis, dim in enumerate(spec.shape)
-        )
-        if np.prod(shape, dtype=object) > _MAX_ELEMENTS:
+        shape = _shape(spec, sizes)
+        if math.prod(shape) > _MAX_ELEMENTS:
             raise LimitError(f"input {spec} would have shape {shape}", todo="give --dim or --data")
         if spec.dtype == "string":
             return np.asarray(generator.choice(_WORDS, size=shape))
@@ -134,9 +132,33 @@ def candidate_inputs(
         DataError: An input has no known rank or type, or is no tensor.
         UsageError: ``dims`` names no open dimension.
     """
-    plans, variety = size_plans(signature, dims or {}), _variety(dims)
+    variety = _variety(dims)
+    plans = _affordable(signature, size_plans(signature, dims or {}), variety)
     count = max(len(plans), _ENOUGH_PLANS)
     return SourceDataset(SyntheticSource(signature, plans, seed, count, {}, variety))
+
+
+def variety_of(data: object) -> int:
+    """How many sizes of a dimension are enough to try with such inputs."""
+    return int(getattr(getattr(data, "source", None), "variety", _ENOUGH_PLANS))
+
+
+def in_sizes_of(
+    candidates: SourceDataset, accepted: Sequence[int], samples: int = SAMPLES
+) -> SourceDataset:
+    """Random inputs that take turns in the sizes of those candidates that a model accepted.
+
+    Args:
+        candidates: Of ``candidate_inputs``.
+        accepted: Which of them, in order; at least one.
+        samples: How many.
+    """
+    source = candidates.source
+    if not isinstance(source, SyntheticSource):
+        raise TypeError("candidates are made-up inputs")
+    plans = tuple(dict.fromkeys(number % len(source.plans) for number in accepted))
+    chosen = tuple(source.plans[number] for number in plans)
+    return SourceDataset(replace(source, plans=chosen, samples=samples))
 
 
 def _variety(dims: SizeChoices | None) -> int:
@@ -144,47 +166,23 @@ def _variety(dims: SizeChoices | None) -> int:
     return max(_ENOUGH_PLANS, len(each_size(dims or {})))
 
 
-def synthesize_workable(
-    signature: Signature,
-    accepts: Callable[[Feeds], str | None],
-    *,
-    dims: SizeChoices | None = None,
-    seed: int = 0,
-    samples: int = SAMPLES,
-) -> SourceDataset:
-    """Like ``synthesize``, with sizes that the model really takes, two for each open dimension
-    as far as it lets them vary.
+def _affordable(signature: Signature, plans: tuple[Sizes, ...], variety: int) -> tuple[Sizes, ...]:
+    """The first plans as they are, of the fallbacks those of moderate size."""
+    fallbacks = (p for p in plans[variety:] if _most_elements(signature, p) <= _MODERATE_ELEMENTS)
+    return (*plans[:variety], *fallbacks)
 
-    Args:
-        signature: Of the model.
-        accepts: Runs the original model; gives None where it works, else its complaint.
-        dims: Sizes by symbolic name or ``input:axis``; these do not vary.
-        seed: Of the generator.
-        samples: How many.
 
-    Raises:
-        DataError: The model takes none of them; the message tells its complaint.
-        UsageError: ``dims`` names no open dimension.
-    """
-    workable: list[Sizes] = []
-    complaint: str | None = None
-    seen = SizesSeen(_variety(dims))
-    plans = size_plans(signature, dims or {})
-    for plan in plans:
-        feeds = next(SyntheticSource(signature, (plan,), seed, 1).read(None)).feeds
-        if not seen.would_gain(feeds):
-            continue
-        refusal = accepts(feeds)
-        complaint = complaint or refusal
-        if refusal is None:
-            workable.append(plan)
-            seen.add(feeds)
-    if not workable:
-        raise DataError(
-            f"the model rejects all {len(plans)} made-up input sizes: {complaint}",
-            todo="set sizes with --dim or give samples with --data",
-        )
-    return SourceDataset(SyntheticSource(signature, tuple(workable), seed, samples))
+def _most_elements(signature: Signature, sizes: Sizes) -> int:
+    """Of the largest input."""
+    shapes = (_shape(spec, sizes) for spec in signature.inputs if spec.shape is not None)
+    return max((math.prod(shape) for shape in shapes), default=0)
+
+
+def _shape(spec: TensorSpec, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(
+        dim if isinstance(dim, int) else sizes[dimension_key(spec, axis)]
+        for axis, dim in enumerate(spec.shape or ())
+    )
 
 
 def _numbers(

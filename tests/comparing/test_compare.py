@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from onnxopt import store
-from onnxopt.comparing import Criteria, compare, workable_inputs
+from onnxopt.comparing import Criteria, compare
 from onnxopt.data import Sample, SourceDataset, in_memory, synthesize
 from onnxopt.errors import DataError, OnnxoptError
 from onnxopt.exactness import Exactness, Tolerance
@@ -136,14 +136,3 @@ def test_progress_and_bytes(build: Build) -> None:
         progress=lambda *step: heard.append(step),
     )
     assert heard == [("compare", done, 3) for done in range(4)]
-
-
-def test_workable_inputs(build: Build) -> None:
-    model = build("""g (float[N, T] x) => (float[7, 11] y) <int64[2] s = {7, 11}> {
-        y = Reshape(x, s) }""")
-    with pytest.raises(DataError, match="rejects all"):
-        workable_inputs(model)
-    assert len(workable_inputs(model, dims={"N": 7, "T": 11})) == 4
-    calm = build("g (float[N, T] x) => (float[N, T] y) { y = Relu(x) }")
-    shapes = {sample.feeds["x"].shape for sample in workable_inputs(calm)}
-    assert shapes == {(1, 16), (2, 24)}

@@ -192,17 +192,17 @@ def test_how_a_child_ends(
 def test_a_crash_of_the_candidate_is_a_verdict_and_of_the_reference_an_error(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxopt.comparing import equivalence
+    from onnxopt.comparing import asking
     from onnxopt.comparing.process import Ending
 
     for model in ("reference", "candidate"):
 
         def crash(arguments: list[str], *limits: object, model: str = model) -> Ending:
-            phase = json.dumps([model, "running sample 0"])
+            phase = json.dumps([model, "running sample 0", None])
             (Path(arguments[1]) / "phase.txt").write_text(phase)
             return Ending(-11)
 
-        monkeypatch.setattr(equivalence, "run_limited", crash)
+        monkeypatch.setattr(asking, "run_limited", crash)
         if model == "reference":
             with pytest.raises(ModelError, match="reference model ends the process with SIGSEGV"):
                 check_equivalence(build(RELU), build(RELU), None, Exactness.BITWISE)
@@ -316,7 +316,7 @@ def test_a_file_stands_for_the_model_read_from_it(build: Build, tmp_path: Path) 
 def test_two_models_at_work_are_told_apart(
     ended: str, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxopt.comparing import equivalence
+    from onnxopt.comparing import asking
     from onnxopt.comparing.process import Ending
 
     asked = []
@@ -326,10 +326,10 @@ def test_two_models_at_work_are_told_apart(
         together = json.loads((folder / "request.json").read_text())["together"]
         asked.append(together)
         model = "either" if together else "candidate"
-        (folder / "phase.txt").write_text(json.dumps([model, "loading"]))
+        (folder / "phase.txt").write_text(json.dumps([model, "loading", None]))
         return Ending(-11) if ended == "killed" else Ending(-15, limit="longer than 1 s")
 
-    monkeypatch.setattr(equivalence, "run_limited", end)
+    monkeypatch.setattr(asking, "run_limited", end)
     if ended == "killed":
         found = check_equivalence(build(RELU), build(RELU), None, Exactness.BITWISE)
         assert found.failure == "the candidate model ends the process with SIGSEGV (loading)"

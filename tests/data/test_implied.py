@@ -44,6 +44,9 @@ CUT = "<int64[1] s = {1}, int64[1] e = {9}, int64[1] at = {1}>"
         ("T,F", REVERSED + "{ a = Slice(x, s, e, at, s) y = MatMul(a, w) }", (6, 1), ("T", 6)),
         ("T,F", CUT + "{ a = Slice(x, s, e, at) y = MatMul(a, w) }", (6, 1), ("T", "F")),
         ("T,F", "{ a = MatMul(x, x) y = MatMul(a, w) }", (6, 1), ("T", "F")),
+        ("T,F", "{ a = Relu(x) b = Add(a, x) y = MatMul(b, w) }", (6, 1), ("T", 6)),
+        ("V,F", AXES + "{ a = Gather(x, at) y = MatMul(a, w) }", (6, 1), ("V", 6)),
+        ("T,F", AXES + "{ a = Gather<axis = 1>(x, at) y = Add(a, w) }", (6, 2), (6, "F")),
     ],
 )
 def test_a_weight_gives_the_size_of_the_axis_that_reaches_it(
@@ -51,6 +54,14 @@ def test_a_weight_gives_the_size_of_the_axis_that_reaches_it(
 ) -> None:
     model = with_weights(f"(float[{declared}] x) => (float[] y) {body}", w=weight)
     assert [spec.shape for spec in feedable_signature(model).inputs] == [expected]
+
+
+def test_what_is_looked_up_gives_the_size_of_what_it_meets() -> None:
+    text = """(float[N,T,F] x, int64[N,T] ids, float[G] u, float[9] v) => (float[] y, float[] z)
+    { rows = Gather(w, ids) s = Add(x, rows) y = Relu(s) z = Mul(u, v) }"""
+    model = with_weights(text, w=(30, 8))
+    shapes = [spec.shape for spec in feedable_signature(model).inputs]
+    assert shapes == [("N", "T", 8), ("N", "T"), (9,), (9,)]
 
 
 def test_one_name_is_one_size_and_unnamed_sizes_stand_alone() -> None:

@@ -7,13 +7,12 @@ import pytest
 
 from onnxopt.data import (
     DataOptions,
-    Feeds,
     SizesSeen,
     candidate_inputs,
+    in_sizes_of,
     open_dataset,
     size_plans,
     synthesize,
-    synthesize_workable,
 )
 from onnxopt.errors import DataError, UsageError
 from onnxopt.signature import Signature, TensorSpec
@@ -103,28 +102,19 @@ def test_random_spec_says_so(inputs: Inputs) -> None:
     assert "random" in dataset.notes[0]
 
 
-def test_workable_sizes_are_found(inputs: Inputs) -> None:
-    signature = inputs(x=("float32", "N", 3, "H", "W"))
-
-    def accepts(feeds: Feeds) -> str | None:
-        return None if feeds["x"].shape[0] == 1 and feeds["x"].shape[2] >= 224 else "too small"
-
-    shapes = {s.feeds["x"].shape for s in synthesize_workable(signature, accepts)}
-    assert shapes == {(1, 3, 224, 224), (1, 3, 320, 320)}
-    with pytest.raises(DataError, match=r"rejects all .* made-up input sizes: no way; set sizes"):
-        synthesize_workable(signature, lambda feeds: "no way")
+def test_sizes_of_accepted_candidates(inputs: Inputs) -> None:
+    candidates = candidate_inputs(inputs(x=("float32", "N", 3, "H", "W")))
+    taken = [n for n, sample in enumerate(candidates) if sample.feeds["x"].shape[2] >= 224]
+    shapes = [sample.feeds["x"].shape for sample in in_sizes_of(candidates, taken[:2], 3)]
+    assert shapes == [(1, 3, 224, 224), (1, 3, 320, 320), (1, 3, 224, 224)]
 
 
-def test_one_dimension_at_a_time_where_two_together_fail(inputs: Inputs) -> None:
-    signature = inputs(x=("float32", "N", 3, "?", "?"))
-
-    def accepts(feeds: Feeds) -> str | None:
-        return None if feeds["x"].shape[2] == 64 else "height must be 64"
-
-    shapes = {s.feeds["x"].shape for s in synthesize_workable(signature, accepts)}
-    assert {shape[0] for shape in shapes} == {1, 2}
-    assert {shape[2] for shape in shapes} == {64}
-    assert len({shape[3] for shape in shapes}) == 2
+def test_fallbacks_are_of_moderate_size_and_what_is_asked_for_stays(inputs: Inputs) -> None:
+    signature = inputs(x=("float32", "N", 3, 960, 960))
+    batches = [sample.feeds["x"].shape[0] for sample in candidate_inputs(signature)]
+    assert batches == [1, 2]
+    asked = candidate_inputs(signature, dims={"N": (1, 2, 7)})
+    assert [sample.feeds["x"].shape[0] for sample in asked] == [1, 2, 7]
 
 
 def test_roles(inputs: Inputs) -> None:
