@@ -13,6 +13,11 @@ from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
 
 _STATES = {"GRU": (5,), "LSTM": (5, 6, 7), "RNN": (5,)}
+_KEEPING = (
+    *("Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
+    *("Tile", "Transpose", "Unsqueeze"),
+)
+"""Their outputs hold elements of their first input."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,8 @@ class TrimOptionalInputs(Pass):
 
     The initial states and peepholes of LSTM, GRU and RNN that are all zero, the value 0 of Pad,
     empty regions, scales and sizes of Resize, and empty names at the end of any node's inputs.
-    Zeros count when they are a constant, or made by ConstantOfShape or Expand.
+    Zeros count when they are a constant, or made by ConstantOfShape or Expand, and when they are
+    cut, joined and put in another order after that.
     """
 
     exactness = Exactness.BITWISE
@@ -64,8 +70,10 @@ def _is_zero(value: ir.Value | None) -> bool:
     maker = None if value is None else value.producer()
     if maker is None:
         return False
-    if edit.is_op(maker, "Expand", "Reshape", "Unsqueeze", "Squeeze", "Identity"):
+    if edit.is_op(maker, *_KEEPING):
         return _is_zero(maker.inputs[0])
+    if edit.is_op(maker, "Concat"):
+        return all(_is_zero(part) for part in maker.inputs)
     if not edit.is_op(maker, "ConstantOfShape"):
         return False
     attr = maker.attributes.get("value")
