@@ -2,12 +2,16 @@
 
 The general kernel copies each window and multiplies matrices; the blocked one does without, though
 it rounds channels up to whole blocks. Both are counted in products: the former takes
-``C · (M + copied)`` a tap, the latter ``⌈C⌉ · ⌈M⌉``.
+``C · (1.15 · M + copied)`` a tap, the latter ``⌈C⌉ · ⌈M⌉``. Fitted to 33 to 129 channels, 1 to 128
+outputs, 1x3 and 3x3, at 7 x 7 to 172 x 264 places.
 """
 
 from __future__ import annotations
 
 import math
+
+_GENERAL = 1.15
+"""How much longer a product of the general kernel takes."""
 
 
 def up(number: int, block: int) -> int:
@@ -15,7 +19,7 @@ def up(number: int, block: int) -> int:
     return -(-number // block) * block
 
 
-def general_and_blocked(shape: tuple[int, ...], copied: int, block: int) -> tuple[int, int]:
+def general_and_blocked(shape: tuple[int, ...], copied: int, block: int) -> tuple[float, int]:
     """The products a place that both take.
 
     Args:
@@ -25,4 +29,5 @@ def general_and_blocked(shape: tuple[int, ...], copied: int, block: int) -> tupl
     """
     outputs, channels, *window = shape
     taps = math.prod(window)
-    return channels * (outputs + copied) * taps, up(channels, block) * up(outputs, block) * taps
+    general = channels * (_GENERAL * outputs + copied) * taps
+    return general, up(channels, block) * up(outputs, block) * taps

@@ -44,7 +44,7 @@ class AlignChannels(Pass):
     above: int = 16
     outputs: int = 8
     block: int = 16
-    copied: int = 26
+    copied: int = 15
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Widen the region before each Conv that reads an odd number of channels."""
@@ -83,7 +83,7 @@ class AlignChannels(Pass):
     def _pays(self, region: ChannelRegion) -> bool:
         if region.between:
             return True
-        saved = 0
+        saved = 0.0
         for conv in region.readers.values():
             if conv.shape[0] >= self.outputs:
                 general, blocked = general_and_blocked(conv.shape, self.copied, self.block)

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from onnxopt.graph import Editor, attribute, constant, drop_if_unread, is_op, label, record_origin
 from onnxopt.transform import Context, Note, Pass
-from onnxopt_passes.fuse._convolution import read_convolution
+from onnxopt_passes.fuse._convolution import Convolution, read_convolution
 from onnxopt_passes.fuse._shape import Layouts
 
 _AXES_AS_INPUT = 13
@@ -34,10 +34,17 @@ class SpellConv1dAsConv2d(Pass):
     ONNX Runtime's CPU provider has its blocked layout, its direct depthwise kernels and its fused
     activations for images only. Whole regions of Convs with the pointwise, pooling, normalizing
     and channel-wise concatenating nodes between them get the axis, so that it is put in and taken
-    out once at their borders.
+    out once at their borders. A Conv of few outputs stays, which blocks of channels would make many
+    of (128 channels to one over 500 places: 25 us, 45 as an image), and so does one of one tap
+    alone, where the borders take longer than is won.
+
+    Attributes:
+        outputs: A Conv of fewer outputs stays, unless it is depthwise.
     """
 
     looks_for = frozenset({"Conv"})
+
+    outputs: int = 8
 
     def rewrite(self, model: ir.Model, context: Context) -> Iterator[Note]:
         """Lift every region that holds a Conv of rank 3."""
@@ -50,24 +57,43 @@ class SpellConv1dAsConv2d(Pass):
                     yield Note.refused(node, f"opset {version} is too old; raise-opset first")
                 continue
             for graph in (root, *root.subgraphs()):
-                for region in _regions(graph, layouts):
-                    yield _lift(editor, region, layouts)
+                convs = {node for node in graph if self._gains(node)}
+                for region in _regions(graph, layouts, convs):
+                    if _pays(region):
+                        yield _lift(editor, region, layouts)
+
+    def _gains(self, node: ir.Node) -> bool:
+        """Whether a node is a Conv of a sequence that is faster as one of an image."""
+        conv = _sequence_conv(node)
+        return conv is not None and (conv.group > 1 or conv.shape[0] >= self.outputs)
 
 
 def _is_sequence_conv(node: ir.Node) -> bool:
+    return _sequence_conv(node) is not None
+
+
+def _sequence_conv(node: ir.Node) -> Convolution | None:
+    """A Conv over sequences whose padding is written down."""
     conv = read_convolution(node) if is_op(node, "Conv") else None
-    if conv is None or isinstance(conv, str) or len(conv.shape) != _SEQUENCE_RANK:
-        return False
-    return attribute(node, "auto_pad", "NOTSET") in {"NOTSET", "VALID"}
+    if not isinstance(conv, Convolution) or len(conv.shape) != _SEQUENCE_RANK:
+        return None
+    plain = attribute(node, "auto_pad", "NOTSET") in {"NOTSET", "VALID"}
+    return conv if plain else None
 
 
-def _regions(graph: ir.Graph, layouts: Layouts) -> Iterator[list[ir.Node]]:
-    """Connected nodes that can all be lifted, a Conv among them, each in graph order."""
-    liftable = {node for node in graph if _can_lift(node, layouts)}
+def _pays(region: list[ir.Node]) -> bool:
+    """Whether there is more than a single matrix product in it."""
+    convs = [conv for conv in map(_sequence_conv, region) if conv is not None]
+    return len(convs) > 1 or any(conv.group > 1 or conv.shape[-1] > 1 for conv in convs)
+
+
+def _regions(graph: ir.Graph, layouts: Layouts, convs: set[ir.Node]) -> Iterator[list[ir.Node]]:
+    """Connected nodes that can all be lifted, one of the Convs among them, each in graph order."""
+    liftable = convs | {node for node in graph if _can_lift(node, layouts)}
     seen: set[ir.Node] = set()
     order = {node: place for place, node in enumerate(graph)}
     for head in graph:
-        if head in seen or not _is_sequence_conv(head):
+        if head in seen or head not in convs:
             continue
         region, pending = {head}, [head]
         while pending:
@@ -110,8 +136,6 @@ def _trimmed(region: list[ir.Node]) -> list[ir.Node]:
 def _can_lift(node: ir.Node, layouts: Layouts) -> bool:
     if any(attr.is_ref() for attr in node.attributes.values()) or not node.outputs:
         return False
-    if _is_sequence_conv(node):
-        return True
     if is_op(node, "Slice"):
         source = node.inputs[0]
         known = source is not None and layouts[source].rank == _SEQUENCE_RANK
