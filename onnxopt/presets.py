@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 _CLEAN = "eliminate-identities | eliminate-dead-nodes | eliminate-unused-initializers"
 _FOLD = (
-    "spell-cast-like-as-cast | fold-constants | fold-shapes | spell-sizes | "
-    "settle-branches | inline-constant-branches | infer-shapes"
+    "spell-cast-like-as-cast | capture-loop-invariants | fold-constants | fold-shapes | "
+    "spell-sizes | settle-branches | inline-constant-branches | infer-shapes"
 )
 _NEUTRAL = (
     "eliminate-noops | eliminate-repeats | eliminate-broadcasts | eliminate-rounding-noops | "

@@ -105,6 +105,19 @@ class Writer:
         at = self.editor.constant(self.anchor, f"{self.base}/{suffix}/index", number)
         return self.op("Gather", [value, at], suffix, {"axis": 0})
 
+    def scalar(self, number: int, suffix: str) -> ir.Value:
+        """A constant integer."""
+        array = np.array(number, np.int64)
+        return self.editor.constant(self.anchor, f"{self.base}/{suffix}", array)
+
+    def sum_over(self, value: ir.Value, axis: int, suffix: str) -> ir.Value:
+        """The sum along an axis, which goes."""
+        attributes: dict[str, AttributeValue] = {"keepdims": 0}
+        if self.version < _AXES_AS_INPUT:
+            return self.op("ReduceSum", [value], suffix, {"axes": [axis], **attributes})
+        axes = self.ints([axis], f"{suffix}/axes")
+        return self.op("ReduceSum", [value, axes], suffix, attributes)
+
     def _axes_op(self, op_type: str, value: ir.Value, axis: int, suffix: str) -> ir.Value:
         if self.version < _AXES_AS_INPUT:
             return self.op(op_type, [value], suffix, {"axes": [axis]})
@@ -122,6 +135,7 @@ def recurrent(
     sequence: ir.Value,
     states: Sequence[ir.Value | None],
     way: Way,
+    lengths: ir.Value | None = None,
 ) -> ir.Node:
     """The operator for a cell over ``sequence`` ``[time, batch, width]``.
 
@@ -133,6 +147,7 @@ def recurrent(
         states: The first hidden state and, for an LSTM, cell state ``[1, batch, hidden]``; None
             for zeros.
         way: The order of the steps.
+        lengths: The number of steps of each item of the batch, int32; None for all.
     """
     dtype = roles_dtype(roles).numpy()
     constants = [
@@ -140,13 +155,13 @@ def recurrent(
         for name, array in zip("WRB", _weights(cell, roles), strict=True)
     ]
     inputs = [sequence, *constants]
-    known = [*states]
+    known = [lengths, *states]
     while known and known[-1] is None:
         known.pop()
     node = ir.Node(
         "",
         cell.kind,
-        [*inputs, *([None, *known] if known else [])],
+        [*inputs, *known],
         convert_attributes(_attributes(cell, way)),
         num_outputs=3 if cell.kind == "LSTM" else 2,
         name=writer.editor.fresh(f"{writer.base}/{cell.kind.lower()}"),

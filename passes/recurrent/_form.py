@@ -21,11 +21,28 @@ from onnxopt_passes.recurrent._reading import (
 
 _UNARY = frozenset(
     """
-    Abs Cast Clip Dropout Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Log Neg Relu
-    Round Sigmoid Softmax Softplus Softsign Sqrt Tanh ThresholdedRelu
+    Abs Cast Clip CumSum Dropout Elu Erf Exp Floor HardSigmoid HardSwish Identity LeakyRelu Log Neg
+    Not Relu ReverseSequence Round ScatterND Sigmoid Softmax Softplus Softsign Sqrt Tanh
+    ThresholdedRelu
     """.split()  # noqa: SIM905 - readable
 )
-_BINARY = frozenset({"Add", "Div", "Max", "Min", "Mul", "Sub", "Sum"})
+_BINARY = frozenset(
+    {
+        "Add",
+        "And",
+        "Div",
+        "Equal",
+        "Greater",
+        "Less",
+        "Max",
+        "Min",
+        "Mul",
+        "Or",
+        "Sub",
+        "Sum",
+        "Where",
+    }
+)
 _HIDDEN_OUTPUTS = {"LSTM": (4, 3, 3), "GRU": (4, 3), "RNN": (4, 3)}
 
 
@@ -143,6 +160,11 @@ class Forms:
             return self._product(node, source)
         if is_op(node, "SequenceAt"):
             return self._of_sequence(source)
+        if is_op(node, "Range"):
+            return Form(1)
+        if is_op(node, "Gather", "GatherND"):
+            by_rows = is_op(node, "GatherND")
+            return (self._picked_by_rows if by_rows else self._picked)(node, source)
         return self._filled(node, source) or self._moved(node, value, source)
 
     def _filled(self, node: ir.Node, source: ir.Value) -> Form | None:
@@ -172,8 +194,6 @@ class Forms:
             order = () if perm is None else tuple(perm.as_ints())
             keeps = bool(order) and order[-1] == len(order) - 1
             return Form(known.rank, known.width if keeps else None)
-        if is_op(node, "Gather"):
-            return self._picked(node, source)
         if is_op(node, "Squeeze", "Unsqueeze") and known.rank is not None:
             axes = axes_of(node, self.ints)
             sign = 1 if is_op(node, "Unsqueeze") else -1
@@ -206,6 +226,14 @@ class Forms:
             return Form()
         last = self.is_last(source, whole(node, "axis", 0))
         return Form(known.rank + index.rank - 1, index.width if last else known.width)
+
+    def _picked_by_rows(self, node: ir.Node, source: ir.Value) -> Form:
+        known = self[source]
+        index = Form() if node.inputs[1] is None else self[node.inputs[1]]
+        if known.rank is None or index.rank is None or index.width is None:
+            return Form()
+        left = known.rank - index.width - whole(node, "batch_dims", 0)
+        return Form(index.rank - 1 + left, known.width if left > 0 else None)
 
     def _product(self, node: ir.Node, source: ir.Value) -> Form:
         weight = node.inputs[1]

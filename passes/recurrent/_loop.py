@@ -12,10 +12,11 @@ from onnxopt_passes.recurrent._affine import Leaf
 from onnxopt_passes.recurrent._build import Way, Writer, recurrent, roles_dtype
 from onnxopt_passes.recurrent._cell import Cell, Roles, roles_of
 from onnxopt_passes.recurrent._chain import Finder
+from onnxopt_passes.recurrent._mask import OLDEST, Packing, choice_of
 from onnxopt_passes.recurrent._reading import attribute_ints, axes_of, stacked_axis, whole
 from onnxopt_passes.recurrent._sequence import Span, simplified, write_inputs
 from onnxopt_passes.recurrent._sizes import Sizes
-from onnxopt_passes.recurrent._states import Refusal, State, common_batch, first_state
+from onnxopt_passes.recurrent._states import Refusal, State, common_batch, first_state, is_zero
 from onnxopt_passes.recurrent._trace import Trace
 from onnxopt_passes.recurrent._trip import Iterations, Trip
 
@@ -24,12 +25,17 @@ _SLICE_STEPS = 10
 
 @dataclass(frozen=True)
 class Step:
-    """One cell of a body, with what it reads over all iterations."""
+    """One cell of a body, with what it reads over all iterations.
+
+    Attributes:
+        mask: Of the steps that count; None where all do.
+    """
 
     cell: Cell
     roles: Roles
     inputs: tuple[Span | Cell, ...]
     states: tuple[State, ...]
+    mask: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Port:
         source: What is handed through.
         axis: The axis of time of all hidden states.
         turned: Whether the last iteration comes first.
+        repeats: Whether steps that a mask leaves out give the state before; else they give zeros.
     """
 
     output: ir.Value
@@ -50,6 +57,7 @@ class Port:
     source: ir.Value | None = None
     axis: int = 0
     turned: bool = False
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class LoopPlan:
     def reads(self) -> Iterator[ir.Value]:
         """Every value from outside that the operators will read."""
         for step in self.cells:
-            for part in step.inputs:
+            for part in (*step.inputs, step.mask):
                 if isinstance(part, Span):
                     yield from part.sources
                     if isinstance(part.length, ir.Value):
@@ -85,7 +93,7 @@ def plan_loop(trace: Trace, node: ir.Node, find: Finder, version: int) -> LoopPl
     cells = [cell for inner in bodies[0] for cell in find(trace, inner)] if bodies else []
     if not cells:
         return None
-    reader = _Reader(trace, node, bodies[0])
+    reader = _Reader(trace, node, bodies[0], version)
     if not any(reader.is_step(cell) for cell in cells):
         return None
     if version < _SLICE_STEPS:
@@ -96,8 +104,8 @@ def plan_loop(trace: Trace, node: ir.Node, find: Finder, version: int) -> LoopPl
 class _Reader:
     """Reads the body of one loop."""
 
-    def __init__(self, trace: Trace, node: ir.Node, body: ir.Graph) -> None:
-        self._trace, self._node, self._body = trace, node, body
+    def __init__(self, trace: Trace, node: ir.Node, body: ir.Graph, version: int) -> None:
+        self._trace, self._node, self._body, self._version = trace, node, body, version
         self._sizes = Sizes(trace.resolve, trace.forms)
         self._is_loop = is_op(node, "Loop")
         self._iterations = Iterations(trace, node, body) if self._is_loop else None
@@ -139,7 +147,18 @@ class _Reader:
 
     def _becomes(self, old: ir.Value, new: ir.Value) -> bool:
         k = self._carried_by(old)
-        return k is not None and self._result(k) is self._trace.resolve(new)
+        result = None if k is None else self._result(k)
+        if result is None or result is self._trace.resolve(new):
+            return result is not None
+        choice = choice_of(self._trace, result)
+        return choice is not None and choice.old is old and choice.new is self._trace.resolve(new)
+
+    def _mask_of(self, state: ir.Value) -> Leaf | None:
+        """The mask that keeps a carried state as it is."""
+        k = self._carried_by(state)
+        result = None if k is None else self._result(k)
+        choice = None if result is None else choice_of(self._trace, result)
+        return None if choice is None or choice.old is not state else choice.mask
 
     def _hidden_leaf(self, cell: Cell) -> Leaf | None:
         memory, new = cell.previous_memory, cell.memory
@@ -169,11 +188,29 @@ class _Reader:
                 cell.previous_memory,
             ]
         )
-        batch = common_batch(self._sizes, cell, spans)
+        mask = self._mask(starts, inputs)
+        batch = common_batch(self._sizes, cell, spans if mask is None else [*spans, mask])
         states = tuple(
             first_state(self._trace, self._sizes, self._start(value), batch) for value in starts
         )
-        return Step(cell, roles, inputs, states)
+        if mask is not None and any(state.value is not None for state in states):
+            raise Refusal("it starts from a state that is not zero, and a mask may leave out all")
+        return Step(cell, roles, inputs, states, mask)
+
+    def _mask(self, states: Sequence[ir.Value], inputs: Sequence[Span | Cell]) -> Span | None:
+        """The mask that all states of a cell are kept by."""
+        masks = {self._mask_of(state) for state in states}
+        if len(masks) > 1:
+            raise Refusal("one mask keeps its hidden state and another one its memory")
+        (leaf,) = masks
+        if leaf is None:
+            return None
+        if self._version < OLDEST:
+            raise Refusal(f"leaving out steps by a mask needs opset {OLDEST}; raise-opset first")
+        span = self._input(leaf, {})
+        if not isinstance(span, Span) or not all(isinstance(part, Span) for part in inputs):
+            raise Refusal("a mask leaves out steps of cells that stand one upon the other")
+        return span
 
     def _start(self, value: ir.Value) -> ir.Value | None:
         k = self._carried_by(value)
@@ -234,6 +271,9 @@ class _Reader:
             inner = self._body.inputs[self._skip + k]
             if self._trace.resolve(inner) is not inner:
                 return [Port(output, None, "source", self._trace.resolve(inner))]
+        masked = next((s for s in steps.values() if s.mask is not None), None)
+        if masked is not None and result is not None:
+            return [self._masked_port(k, result, masked)]
         for step in steps.values():
             cell = step.cell
             if result is self._trace.resolve(cell.hidden):
@@ -248,6 +288,42 @@ class _Reader:
         if not ports:
             raise Refusal(f"its output {output.name} is more than a state of its cell")
         return ports
+
+    def _masked_port(self, k: int, result: ir.Value, step: Step) -> Port:
+        """What an output holds that a mask chooses for."""
+        output, cell = self._node.outputs[k], step.cell
+        choice, resolve = choice_of(self._trace, result), self._trace.resolve
+        own = self._body.inputs[self._skip + k] if k < self._carried else None
+        keeps = choice is not None and choice.mask == self._mask_of(self._state_of(cell))
+        if choice is not None and keeps:
+            memory = cell.memory
+            if choice.old is own and own is not None and choice.new is resolve(cell.hidden):
+                return Port(output, cell, "hidden")
+            if choice.old is own and memory is not None and choice.new is resolve(memory):
+                return Port(output, cell, "cell")
+            if own is None and choice.new is resolve(cell.hidden):
+                repeats = choice.old is not None
+                if not repeats or self._repeats(choice.old, result, step):
+                    axis, turned = self._scan_layout(k - self._carried)
+                    return Port(output, cell, "all", axis=axis, turned=turned, repeats=repeats)
+        raise Refusal(f"its output {output.name} is more than a state of its cell under its mask")
+
+    def _state_of(self, cell: Cell) -> ir.Value:
+        hidden = self._hidden_leaf(cell)
+        if hidden is None:
+            raise ValueError("a step of a loop has a state")
+        return hidden.value
+
+    def _repeats(self, old: ir.Value | None, result: ir.Value, step: Step) -> bool:
+        """Whether a carried value is what the output was one iteration before, at first zero."""
+        k = None if old is None else self._carried_by(old)
+        forward = all(isinstance(part, Span) and part.way == "forward" for part in step.inputs)
+        if k is None or not forward:
+            return False
+        carried, start = self._result(k), self._node.inputs[self._skip + k]
+        choice = None if carried is None else choice_of(self._trace, carried)
+        same = choice is not None and choice == choice_of(self._trace, result)
+        return same and start is not None and is_zero(self._trace, start)
 
     def _collected(self, k: int, steps: dict[ir.Value, Step]) -> list[Port]:
         """What reads a carried value that grows by one hidden state an iteration."""
@@ -301,13 +377,19 @@ def write_loop(trace: Trace, editor: Editor, plan: LoopPlan, version: int) -> se
     """Replace the loop; returns the values that are gone."""
     nodes: dict[Cell, ir.Node] = {}
     ways: dict[Cell, Way] = {}
+    packings: dict[Cell, Packing] = {}
     for step in plan.cells:
         cell = step.cell
         writer = Writer(editor, plan.node, cell.hidden.name or "", version, (plan.node,))
         sequence, way = _sequence(writer, step, nodes, ways)
+        packing = None if step.mask is None else Packing.write(writer, step.mask, way)
+        if packing is not None:
+            packings[cell] = packing
+            sequence = packing.pack(writer, sequence)
+        lengths = None if packing is None else packing.lengths
         names = ("first_hidden", "first_cell")
         states = [s.write(writer, n) for s, n in zip(step.states, names, strict=False)]
-        nodes[cell] = recurrent(writer, cell, step.roles, sequence, states, way)
+        nodes[cell] = recurrent(writer, cell, step.roles, sequence, states, way, lengths)
         ways[cell] = way
     for port in plan.ports:
         if port.cell is None:
@@ -318,7 +400,8 @@ def write_loop(trace: Trace, editor: Editor, plan: LoopPlan, version: int) -> se
         writer = Writer(editor, plan.node, port.output.name or "", version, (plan.node,))
         node, way = nodes[port.cell], ways[port.cell]
         maker = port.output.producer()
-        editor.replace(port.output, _output(writer, port, node, way == "reverse"))
+        value = _output(writer, port, node, way == "reverse", packings.get(port.cell))
+        editor.replace(port.output, value)
         if maker is not None and maker is not plan.node:
             editor.sweep(maker)
     editor.sweep(plan.node)
@@ -346,12 +429,16 @@ def _sequence(
     return writer.op("Concat", values, "sequences", {"axis": 2}), way
 
 
-def _output(writer: Writer, port: Port, node: ir.Node, reverse: bool) -> ir.Value:
+def _output(
+    writer: Writer, port: Port, node: ir.Node, reverse: bool, packing: Packing | None
+) -> ir.Value:
     if port.part == "hidden":
         return writer.squeeze(node.outputs[1], 0, "last")
     if port.part == "cell":
         return writer.squeeze(node.outputs[2], 0, "last")
     value = writer.squeeze(node.outputs[0], 1, "steps")
+    if packing is not None:
+        value = packing.unpack(writer, value, repeats=port.repeats)
     if reverse != port.turned:
         value = writer.reverse(value, 0, "turned")
     return value if port.axis == 0 else writer.transpose(value, "batch_first")

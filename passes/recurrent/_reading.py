@@ -32,6 +32,11 @@ class Cut:
         return self.step == -1 and self.start in (-1, _FAR) and self.stop is None
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether it gives the whole axis as it is."""
+        return self.step == 1 and self.start == 0 and self.stop is None
+
+    @property
     def single(self) -> int | None:
         """The one position it takes; None where it may take more."""
         if self.step != 1:
@@ -84,7 +89,7 @@ def sizes_of(node: ir.Node, read: Read) -> tuple[int, ...] | None:
 
 
 def cut_of(node: ir.Node, read: Read) -> Cut | None:
-    """A Slice with constant bounds along exactly one axis."""
+    """A Slice with constant bounds that cuts along exactly one axis."""
     if len(node.inputs) > 1:
         given = [operand(node, index) for index in range(1, 5)]
         known = [None if value is None else read(value) for value in given]
@@ -94,12 +99,19 @@ def cut_of(node: ir.Node, read: Read) -> Cut | None:
     else:
         starts, stops = attribute_ints(node, "starts"), attribute_ints(node, "ends")
         axes, steps = attribute_ints(node, "axes"), None
-    if starts is None or stops is None or len(starts) != 1 or len(stops) != 1:
+    if starts is None or stops is None or len(starts) != len(stops):
         return None
-    axis, step = (axes or (0,))[0], (steps or (1,))[0]
-    start, stop = min(starts[0], _FAR), stops[0]
+    axes, steps = axes or tuple(range(len(starts))), steps or (1,) * len(starts)
+    if not len(starts) == len(axes) == len(steps):
+        return None
+    cuts = [_cut(*bounds) for bounds in zip(axes, starts, stops, steps, strict=True)]
+    cutting = [cut for cut in cuts if not cut.keeps_all] or cuts
+    return cutting[0] if len(cutting) == 1 else None
+
+
+def _cut(axis: int, start: int, stop: int, step: int) -> Cut:
     endless = stop >= _FAR if step > 0 else stop <= -_FAR
-    return Cut(axis, start, None if endless else stop, step)
+    return Cut(axis, min(start, _FAR), None if endless else stop, step)
 
 
 def stacked_axis(node: ir.Node) -> int | None:

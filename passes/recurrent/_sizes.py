@@ -13,13 +13,17 @@ from onnxopt_passes.recurrent._reading import Resolve, axes_of, cut_of, operand,
 
 _SAME = frozenset(
     """
-    Cast Clip Dropout Elu Erf HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Neg Relu
-    Sigmoid Softmax Softplus Sqrt Tanh ReverseSequence
+    Cast Clip CumSum Dropout Elu Erf HardSigmoid HardSwish Identity LayerNormalization LeakyRelu Neg
+    Not Relu ReverseSequence ScatterND Sigmoid Softmax Softplus Sqrt Tanh
     """.split()  # noqa: SIM905 - readable
 )
-_BROADCASTS = frozenset({"Add", "Div", "Mul", "Sub"})
+_BROADCASTS = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "Less", "Mul", "Or", "Sub", "Where"}
+)
 _CASTS = frozenset({"Cast", "Identity", "Squeeze", "Unsqueeze"})
 _LONGEST = 10_000
+_DEEPEST = 6
+"""So many broadcasts one within the other are followed along all their operands."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +50,24 @@ class Sizes:
 
     def axis(self, value: ir.Value, axis: int) -> Size:
         """The size of an axis of a value."""
-        return self._follow((value, axis, True))
+        return self._follow((value, axis, True), _DEEPEST)
 
     def element(self, value: ir.Value, position: int = 0) -> Size:
         """An element of an integer scalar or vector."""
-        return self._follow((value, position, False))
+        return self._follow((value, position, False), _DEEPEST)
 
     def same(self, left: Size, right: Size) -> bool:
         """Whether two sizes are equal in every run."""
         return left == right
 
-    def _follow(self, place: _Place) -> Size:
+    def _follow(self, place: _Place, depth: int) -> Size:
         for _ in range(_LONGEST):
             value, position, is_axis = place
             value = self._resolve(value)
             number = self._number(value, position, is_axis)
             if number is not None:
                 return number
-            found = self._through_axis(value, position) if is_axis else None
+            found = self._through_axis(value, position, depth) if is_axis else None
             if not is_axis:
                 found = self._through_element(value, position)
             if found is None or isinstance(found, int):
@@ -89,7 +93,7 @@ class Sizes:
                 return size.value
         return Origin(value, position, is_axis)
 
-    def _through_axis(self, value: ir.Value, axis: int) -> _Place | None:
+    def _through_axis(self, value: ir.Value, axis: int, depth: int) -> _Place | None:
         node, rank = value.producer(), self._forms[value].rank
         source = None if node is None else operand(node, 0)
         if node is None or source is None:
@@ -105,7 +109,7 @@ class Sizes:
             matrix = is_op(node, "Gemm") or self._is_matrix(operand(node, 1))
             return (source, axis, True) if leading and plain and matrix else None
         if is_op(node, *_BROADCASTS):
-            return self._through_broadcast(node, axis, rank)
+            return self._through_broadcast(node, axis, rank, depth)
         if is_op(node, "LSTM", "GRU", "RNN"):
             first = axis == 0 and value.index() == 0
             batch = axis == (2 if value.index() == 0 else 1)
@@ -119,9 +123,11 @@ class Sizes:
     def _is_matrix(self, value: ir.Value | None) -> bool:
         return value is not None and self._forms[value].rank == 2
 
-    def _through_broadcast(self, node: ir.Node, axis: int, rank: int | None) -> _Place | None:
-        """The only operand that is not broadcast along the axis."""
-        wide = []
+    def _through_broadcast(
+        self, node: ir.Node, axis: int, rank: int | None, depth: int
+    ) -> _Place | None:
+        """The only operand that is not broadcast along the axis, or any if all are of one size."""
+        wide: list[_Place] = []
         for value in (self._resolve(v) for v in node.inputs if v is not None):
             own, shape = self._forms[value].rank, constant_shape(value)
             if rank is None or own is None:
@@ -129,7 +135,10 @@ class Sizes:
             place = axis - (rank - own)
             if place >= 0 and (shape is None or shape[place] != 1):
                 wide.append((value, place, True))
-        return wide[0] if len(wide) == 1 else None
+        if len(wide) == 1:
+            return wide[0]
+        sizes = {self._follow(place, depth - 1) for place in wide} if depth else set()
+        return wide[0] if len(sizes) == 1 else None
 
     def _through_expand(self, node: ir.Node, axis: int, rank: int | None) -> _Place | None:
         source, shape = node.inputs[0], node.inputs[1]
@@ -155,6 +164,10 @@ class Sizes:
             if taken is None or self._forms[node.inputs[1]].rank != 0:
                 return None
             return source, axis + (axis >= taken), True
+        if is_op(node, "GatherND") and node.inputs[1] is not None:
+            leading = self._forms[node.inputs[1]].rank
+            inside = leading is not None and axis < leading - 1
+            return (node.inputs[1], axis, True) if inside else None
         if is_op(node, "SequenceAt"):
             found = self._through_sequence(source)
             return None if found is None else (found[0], axis + (axis >= found[1]), True)
