@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from onnxopt import store
 from onnxopt.errors import MismatchError, ModelError
 from onnxopt.exporting import ExportOptions, export_model
+from onnxopt.graph import all_nodes
 from onnxopt.signature import signature_of
 
 tf = pytest.importorskip("tensorflow")
@@ -37,6 +39,19 @@ def two():
 """
 
 
+MASKED = """
+import keras
+
+def {name}():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    x = layers.Embedding(50, 12, mask_zero=True)(ids)
+    x = layers.Bidirectional(layers.{layer}(8, return_sequences=True))(x)
+    return keras.Model(ids, layers.Dense(5, name="scores")(layers.{layer}(8)(x)))
+"""
+
+
 def made(name: str) -> Any:
     namespace: dict[str, Any] = {}
     exec(FACTORY, namespace)
@@ -59,6 +74,19 @@ def test_a_keras_model_by_factory_and_by_file(
     assert done.json["exporter"].startswith("tf2onnx")
     faster = cli.run(capsys, "optimize", out, "-o", tmp_path / "fast.onnx")
     assert faster.code == 0, faster.err
+
+
+@pytest.mark.parametrize("layer", ["GRU", "LSTM", "SimpleRNN"])
+def test_masked_recurrent_layers_become_operators(
+    layer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "nets.py").write_text(MASKED.format(name="net", layer=layer))
+    out, fast = tmp_path / "net.onnx", tmp_path / "fast.onnx"
+    assert cli.run(capsys, "export", f"{tmp_path}/nets.py:net", "-o", out).code == 0
+    done = cli.run(capsys, "optimize", out, "-o", fast)
+    assert done.code == 0, done.err
+    ops = Counter(node.op_type for node in all_nodes(store.load(fast)))
+    assert (ops[layer.removeprefix("Simple")], ops["Loop"]) == (3, 0)
 
 
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
