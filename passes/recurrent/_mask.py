@@ -51,8 +51,8 @@ def choice_of(trace: Trace, value: ir.Value) -> Choice | None:
     halves = [half for m in makers if m is not None and (half := _half(trace, m)) is not None]
     if len(halves) != 2 or halves[0][0] != halves[1][0] or halves[0][1] == halves[1][1]:
         return None
-    (mask, holds, one), (_, _, other) = halves
-    return _choice(trace, mask, holds, one, other)
+    (leaf, holds, one), (_, _, two) = halves
+    return _choice(trace, leaf, holds, one, two)
 
 
 def _choice(
