@@ -79,6 +79,19 @@ g (float[t,b,2] x, bool[t,b,1] mask) => (float[b,2] last, float[t,b,2] y) <{WEIG
     {STEP} hm = Where(mk, hk, hi) pm = Where(mk, hk, pi) out = Identity(pm) }}>
 }}"""
 
+BACKWARDS = (
+    model(CHOSEN)
+    .replace(
+        "xk = Gather <axis = 0> (x, i)",
+        """
+    m0 = Sub(count, unit0)
+    k = Sub(m0, i)
+    xk = Gather <axis = 0> (x, k)""",
+    )
+    .replace("(mask, i)", "(mask, k)")
+)
+BACKWARDS = BACKWARDS.replace("bool yes", "int64 unit0 = {1}, bool yes")
+
 
 def run(proto, **feeds):
     with open_session(proto, SessionConfig(optimization="off", threads=1)) as session:
@@ -88,8 +101,8 @@ def run(proto, **feeds):
 @pytest.mark.parametrize("mask", sorted(MASKS))
 @pytest.mark.parametrize(
     "text",
-    [*map(model, (CHOSEN, MULTIPLIED, COMPLEMENT, TURNED, HIDDEN)), REPEATED],
-    ids=["chosen", "multiplied", "complement", "turned", "hidden", "repeated"],
+    [*map(model, (CHOSEN, MULTIPLIED, COMPLEMENT, TURNED, HIDDEN)), REPEATED, BACKWARDS],
+    ids=["chosen", "multiplied", "complement", "turned", "hidden", "repeated", "backwards"],
 )
 def test_steps_are_left_out(text: str, mask: str) -> None:
     before = store.from_text(text)
