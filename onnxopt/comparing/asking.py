@@ -99,6 +99,7 @@ def ask(
 def _asked(
     request: Request, folder: Path, limits: CheckLimits, child: Child | None
 ) -> dict[str, Any]:
+    (folder / PHASE).unlink(missing_ok=True)  # of another child
     written = folder / f"{REQUEST}.part"
     written.write_text(json.dumps(asdict(request)), encoding="utf-8")
     written.rename(folder / REQUEST)

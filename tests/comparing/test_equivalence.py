@@ -14,7 +14,7 @@ from onnxopt import store
 from onnxopt.comparing import CheckLimits, Filed, check_equivalence, first_difference
 from onnxopt.comparing.process import run_limited
 from onnxopt.data import in_memory
-from onnxopt.errors import DataError, LimitError, ModelError
+from onnxopt.errors import DataError, LimitError, ModelError, OnnxoptError
 from onnxopt.exactness import Exactness, Tolerance
 from onnxopt.fixed import record_fixed
 
@@ -211,6 +211,27 @@ def test_a_crash_of_the_candidate_is_a_verdict_and_of_the_reference_an_error(
             assert found.failure == (
                 "the candidate model ends the process with SIGSEGV (running sample 0)"
             )
+
+
+def test_a_process_that_no_longer_starts_is_not_asked_for_ever(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxopt.comparing import asking
+    from onnxopt.comparing.process import Ending
+
+    calls = []
+
+    def crash(arguments: list[str], *limits: object) -> Ending:
+        calls.append(arguments)
+        if len(calls) == 1:
+            phase = json.dumps(["reference", "running sample 0", 0])
+            (Path(arguments[1]) / "phase.txt").write_text(phase)
+        return Ending(-9)
+
+    monkeypatch.setattr(asking, "run_limited", crash)
+    with pytest.raises(OnnxoptError, match="did not start: SIGKILL"):
+        check_equivalence(build(RELU), build(RELU), None, Exactness.BITWISE)
+    assert len(calls) == 2
 
 
 class TestFirstDifference:
