@@ -12,7 +12,7 @@ from onnxopt_passes.recurrent._affine import Leaf
 from onnxopt_passes.recurrent._build import Way, Writer, recurrent, roles_dtype
 from onnxopt_passes.recurrent._cell import Cell, Roles, roles_of
 from onnxopt_passes.recurrent._chain import Finder
-from onnxopt_passes.recurrent._mask import OLDEST, Packing, choice_of
+from onnxopt_passes.recurrent._mask import OLDEST, Mask, Packing, choice_of
 from onnxopt_passes.recurrent._reading import attribute_ints, axes_of, stacked_axis, whole
 from onnxopt_passes.recurrent._sequence import Span, simplified, write_inputs
 from onnxopt_passes.recurrent._sizes import Sizes
@@ -35,7 +35,7 @@ class Step:
     roles: Roles
     inputs: tuple[Span | Cell, ...]
     states: tuple[State, ...]
-    mask: Span | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class LoopPlan:
     def reads(self) -> Iterator[ir.Value]:
         """Every value from outside that the operators will read."""
         for step in self.cells:
-            for part in (*step.inputs, step.mask):
+            masks = () if step.mask is None else (step.mask.span,)
+            for part in (*step.inputs, *masks):
                 if isinstance(part, Span):
                     yield from part.sources
                     if isinstance(part.length, ir.Value):
@@ -189,7 +190,7 @@ class _Reader:
             ]
         )
         mask = self._mask(starts, inputs)
-        batch = common_batch(self._sizes, cell, spans if mask is None else [*spans, mask])
+        batch = common_batch(self._sizes, cell, spans if mask is None else [*spans, mask.span])
         states = tuple(
             first_state(self._trace, self._sizes, self._start(value), batch) for value in starts
         )
@@ -197,7 +198,7 @@ class _Reader:
             raise Refusal("it starts from a state that is not zero, and a mask may leave out all")
         return Step(cell, roles, inputs, states, mask)
 
-    def _mask(self, states: Sequence[ir.Value], inputs: Sequence[Span | Cell]) -> Span | None:
+    def _mask(self, states: Sequence[ir.Value], inputs: Sequence[Span | Cell]) -> Mask | None:
         """The mask that all states of a cell are kept by."""
         masks = {self._mask_of(state) for state in states}
         if len(masks) > 1:
@@ -210,7 +211,7 @@ class _Reader:
         span = self._input(leaf, {})
         if not isinstance(span, Span) or not all(isinstance(part, Span) for part in inputs):
             raise Refusal("a mask leaves out steps of cells that stand one upon the other")
-        return span
+        return Mask(leaf, span)
 
     def _start(self, value: ir.Value) -> ir.Value | None:
         k = self._carried_by(value)
@@ -271,9 +272,9 @@ class _Reader:
             inner = self._body.inputs[self._skip + k]
             if self._trace.resolve(inner) is not inner:
                 return [Port(output, None, "source", self._trace.resolve(inner))]
-        masked = next((s for s in steps.values() if s.mask is not None), None)
-        if masked is not None and result is not None:
-            return [self._masked_port(k, result, masked)]
+        for step in steps.values():
+            if step.mask is not None and result is not None:
+                return [self._masked_port(k, result, step, step.mask)]
         for step in steps.values():
             cell = step.cell
             if result is self._trace.resolve(cell.hidden):
@@ -289,13 +290,12 @@ class _Reader:
             raise Refusal(f"its output {output.name} is more than a state of its cell")
         return ports
 
-    def _masked_port(self, k: int, result: ir.Value, step: Step) -> Port:
+    def _masked_port(self, k: int, result: ir.Value, step: Step, mask: Mask) -> Port:
         """What an output holds that a mask chooses for."""
         output, cell = self._node.outputs[k], step.cell
         choice, resolve = choice_of(self._trace, result), self._trace.resolve
         own = self._body.inputs[self._skip + k] if k < self._carried else None
-        keeps = choice is not None and choice.mask == self._mask_of(self._state_of(cell))
-        if choice is not None and keeps:
+        if choice is not None and choice.mask == mask.leaf:
             memory = cell.memory
             if choice.old is own and own is not None and choice.new is resolve(cell.hidden):
                 return Port(output, cell, "hidden")
@@ -307,12 +307,6 @@ class _Reader:
                     axis, turned = self._scan_layout(k - self._carried)
                     return Port(output, cell, "all", axis=axis, turned=turned, repeats=repeats)
         raise Refusal(f"its output {output.name} is more than a state of its cell under its mask")
-
-    def _state_of(self, cell: Cell) -> ir.Value:
-        hidden = self._hidden_leaf(cell)
-        if hidden is None:
-            raise ValueError("a step of a loop has a state")
-        return hidden.value
 
     def _repeats(self, old: ir.Value | None, result: ir.Value, step: Step) -> bool:
         """Whether a carried value is what the output was one iteration before, at first zero."""
@@ -382,7 +376,7 @@ def write_loop(trace: Trace, editor: Editor, plan: LoopPlan, version: int) -> se
         cell = step.cell
         writer = Writer(editor, plan.node, cell.hidden.name or "", version, (plan.node,))
         sequence, way = _sequence(writer, step, nodes, ways)
-        packing = None if step.mask is None else Packing.write(writer, step.mask, way)
+        packing = None if step.mask is None else Packing.write(writer, step.mask.span, way)
         if packing is not None:
             packings[cell] = packing
             sequence = packing.pack(writer, sequence)

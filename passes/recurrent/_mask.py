@@ -61,8 +61,8 @@ def _choice(
     new, old = (one, other) if holds else (other, one)
     if new is None or trace.forms[mask.value] != _WIDENED or mask.axis is None:
         return None
-    zero = old is None or is_zero(trace, old)
-    return Choice(mask, trace.resolve(new), None if zero or old is None else trace.resolve(old))
+    kept = None if old is None or is_zero(trace, old) else trace.resolve(old)
+    return Choice(mask, trace.resolve(new), kept)
 
 
 def _half(trace: Trace, node: ir.Node) -> tuple[Leaf, bool, ir.Value] | None:
@@ -108,6 +108,14 @@ def _condition(trace: Trace, value: ir.Value, *, certain: bool = False) -> tuple
         leaf = trace.leaf(value)
         known = certain or ir.DataType.BOOL in (value.dtype, leaf.value.dtype)
         return (leaf, holds) if known else None
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What keeps the states of a cell: as a body reads it, and over all iterations."""
+
+    leaf: Leaf
+    span: Span
 
 
 @dataclass(frozen=True)

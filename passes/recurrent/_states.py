@@ -5,29 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
-from onnxopt.graph import constant, is_op
+from onnxopt_passes import _zeros
 from onnxopt_passes.recurrent._affine import constant_shape
 from onnxopt_passes.recurrent._build import Writer
 from onnxopt_passes.recurrent._cell import Cell
 from onnxopt_passes.recurrent._sequence import Input
 from onnxopt_passes.recurrent._sizes import Size, Sizes
 from onnxopt_passes.recurrent._trace import Trace
-
-_MOVES = (
-    "Cast",
-    "Concat",
-    "Expand",
-    "Gather",
-    "Reshape",
-    "Slice",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-)
 
 
 @dataclass(frozen=True)
@@ -87,20 +73,4 @@ def first_state(trace: Trace, sizes: Sizes, value: ir.Value | None, batch: Size)
 
 def is_zero(trace: Trace, value: ir.Value) -> bool:
     """Whether a value holds zeros only."""
-    for _ in range(8):
-        value = trace.resolve(value)
-        array = constant(value)
-        if array is not None:
-            return array.dtype.kind in "fiu" and not np.any(array)
-        node = value.producer()
-        if node is None:
-            return False
-        if is_op(node, "ConstantOfShape"):
-            fill = node.attributes.get("value")
-            return fill is None or not np.any(fill.as_tensor().numpy())
-        if not is_op(node, *_MOVES) or node.inputs[0] is None:
-            return False
-        if is_op(node, "Concat"):
-            return all(v is not None and is_zero(trace, v) for v in node.inputs)
-        value = node.inputs[0]
-    return False
+    return _zeros.is_zero(value, resolve=trace.resolve, negative=True)

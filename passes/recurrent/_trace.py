@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnxopt.graph import all_nodes, is_op, scalar, subgraphs
+from onnxopt_passes._loop_states import states_of
 from onnxopt_passes.recurrent._affine import Affine, Leaf, Weight, constant_shape
 from onnxopt_passes.recurrent._form import Forms
 from onnxopt_passes.recurrent._reading import (
@@ -352,24 +353,10 @@ def _bounds(cut: Cut, width: int) -> tuple[int, int] | None:
 def _invariants(model: ir.Model) -> Iterator[tuple[ir.Value, ir.Value]]:
     """The inputs of loop bodies that stay what they were before the loop."""
     for node in all_nodes(model):
-        if not is_op(node, "Loop", "Scan"):
+        states = states_of(node) if is_op(node, "Loop", "Scan") else None
+        if states is None:
             continue
-        for body in subgraphs(node):
-            first = 2 if is_op(node, "Loop") else 0
-            carried = len(node.inputs) - 2 if first else len(body.inputs)
-            if not first:
-                old = len(body.inputs) != len(node.inputs)  # opset 8 has lengths before the rest
-                carried = 0 if old else carried - whole(node, "num_scan_inputs", carried)
-            for k in range(carried):
-                inner, outer = body.inputs[first + k], node.inputs[first + k]
-                if outer is not None and _plain(body.outputs[first // 2 + k]) is inner:
-                    yield inner, outer
-
-
-def _plain(value: ir.Value | None) -> ir.Value | None:
-    while value is not None:
-        node = value.producer()
-        if node is None or not is_op(node, "Identity"):
-            return value
-        value = node.inputs[0]
-    return None
+        for k in states.invariant:
+            outer = node.inputs[states.first + k]
+            if outer is not None:
+                yield states.body.inputs[states.first + k], outer

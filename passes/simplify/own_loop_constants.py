@@ -43,9 +43,9 @@ class OwnLoopConstants(Pass):
             if attr is None or attr.is_ref():
                 continue
             body = attr.as_graph()
-            inside = set(_nodes_of(body))
+            inside = set(body.all_nodes())
             count = 0
-            for value in dict.fromkeys(_read_from_outside(body, inside)):
+            for value in dict.fromkeys(_read_from_outside(body)):
                 count += self._own(editor, body, inside, value)
             if count:
                 yield Note.applied(node, f"its body holds {count} constants itself")
@@ -74,19 +74,10 @@ class OwnLoopConstants(Pass):
         return True
 
 
-def _nodes_of(graph: ir.Graph) -> Iterator[ir.Node]:
-    for node in graph:
-        yield node
-        for inner in edit.subgraphs(node):
-            yield from _nodes_of(inner)
-
-
-def _read_from_outside(body: ir.Graph, inside: set[ir.Node]) -> Iterator[ir.Value]:
+def _read_from_outside(body: ir.Graph) -> Iterator[ir.Value]:
     """Initializers of graphs around a body that nodes in it read."""
-    own = set(body.initializers.values())
-    for node in inside:
-        own.update(v for inner in edit.subgraphs(node) for v in inner.initializers.values())
-    for node in _nodes_of(body):
+    own = {v for graph in (body, *body.subgraphs()) for v in graph.initializers.values()}
+    for node in body.all_nodes():
         for value in node.inputs:
             if value is not None and value.is_initializer() and value not in own:
                 yield value

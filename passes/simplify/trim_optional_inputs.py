@@ -5,19 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from onnxopt import graph as edit
 from onnxopt.graph import Editor
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes._zeros import is_zero
 
 _STATES = {"GRU": (5,), "LSTM": (5, 6, 7), "RNN": (5,)}
-_KEEPING = (
-    *("Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"),
-    *("Tile", "Transpose", "Unsqueeze"),
-)
-"""Their outputs hold elements of their first input."""
 
 
 @dataclass(frozen=True)
@@ -54,32 +49,12 @@ class TrimOptionalInputs(Pass):
 def _superfluous(node: ir.Node, version: int) -> list[int]:
     given = [i for i, value in enumerate(node.inputs) if value is not None]
     if node.op_type in _STATES:
-        return [i for i in _STATES[node.op_type] if i in given and _is_zero(node.inputs[i])]
+        return [i for i in _STATES[node.op_type] if i in given and is_zero(node.inputs[i])]
     if edit.is_op(node, "Pad") and version >= 11 and 2 in given:
-        return [2] if _is_zero(node.inputs[2]) else []
+        return [2] if is_zero(node.inputs[2]) else []
     if edit.is_op(node, "Resize") and version >= 13:
         return [i for i in (1, 2) if i in given and _is_empty(node.inputs[i])]
     return []
-
-
-def _is_zero(value: ir.Value | None) -> bool:
-    """Whether all elements are +0."""
-    array = edit.constant(value)
-    if array is not None:
-        return array.dtype.kind in "fiu" and not np.any(array.reshape(-1).view(np.uint8))
-    maker = None if value is None else value.producer()
-    if maker is None:
-        return False
-    if edit.is_op(maker, *_KEEPING):
-        return _is_zero(maker.inputs[0])
-    if edit.is_op(maker, "Concat"):
-        return all(_is_zero(part) for part in maker.inputs)
-    if not edit.is_op(maker, "ConstantOfShape"):
-        return False
-    attr = maker.attributes.get("value")
-    if attr is None:
-        return True
-    return not attr.is_ref() and not np.any(attr.as_tensor().numpy().reshape(-1).view(np.uint8))
 
 
 def _is_empty(value: ir.Value | None) -> bool:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from onnxopt import graph as edit
 from onnxopt.transform import Context, Exactness, Note, Pass
+from onnxopt_passes._loop_states import behind_identities
 from onnxopt_passes.simplify._splice import Splicer
 
 _AXES_ARE_INPUT_SINCE = 13
@@ -81,11 +82,7 @@ def _trips(node: ir.Node) -> int | None:
 
 
 def _never_breaks(body: ir.Graph) -> bool:
-    handed_on, given = body.outputs[0], body.inputs[1]
-    maker = handed_on.producer()
-    while edit.is_op(maker, "Identity") and maker is not None and maker.inputs[0] is not None:
-        handed_on = maker.inputs[0]
-        maker = handed_on.producer()
+    handed_on, given = behind_identities(body.outputs[0]), body.inputs[1]
     known = edit.constant(handed_on)
     return handed_on is given or (known is not None and known.size == 1 and bool(known.all()))
 

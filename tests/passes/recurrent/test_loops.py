@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import rewriting
+from looping import START, WEIGHTS, run
 
 from onnxopt import store
 from onnxopt.graph import all_nodes
-from onnxopt.runtime import SessionConfig, open_session
 from onnxopt_passes.recurrent.recognize_rnn import RecognizeRnn
 
 RNG = np.random.default_rng(0)
@@ -21,16 +21,6 @@ CELL = """
     s = MatMul(hi, r)
     t = Add(a, s)
     hk = Tanh(t)
-"""
-WEIGHTS = """float[2,2] w = {0.5, -1, 0.3, 0.2}, float[2,2] r = {0.1, 0.4, -0.3, 0.9},
-  int64 zero = {0}, int64[1] one = {1}, int64[1] two = {2}, bool yes = {1}, float nothing = {0},
-  int64[1] front = {0}"""
-START = """
-  shape = Shape(x)
-  count = Gather <axis = 0> (shape, zero)
-  batch = Gather <axis = 0> (shape, one)
-  sizes = Concat <axis = 0> (batch, two)
-  start = Expand(nothing, sizes)
 """
 
 
@@ -61,12 +51,6 @@ def assert_refused(text: str, reason: str) -> None:
     _, after, notes = rewrite(text)
     assert any(node.op_type == "Loop" for node in all_nodes(after))
     assert any(reason in note.reason for note in notes), notes
-
-
-def run(proto, feeds):
-    with open_session(proto, SessionConfig(optimization="off", threads=1)) as session:
-        names = {spec.name for spec in session.inputs}
-        return session.run({name: array for name, array in feeds.items() if name in names})
 
 
 def plain(count: str = "count", index: str = "i", position: str = "", extra: str = "") -> str:

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import rewriting
+from looping import START, WEIGHTS, run
 
 from onnxopt import store
 from onnxopt.graph import all_nodes
-from onnxopt.runtime import SessionConfig, open_session
 from onnxopt_passes.recurrent.recognize_rnn import RecognizeRnn
 
 RNG = np.random.default_rng(0)
@@ -20,16 +20,6 @@ MASKS = {
     "all": np.ones((6, 4, 1), bool),
     "some": np.array([[0, 1, 1, 0], [1, 1, 0, 0], [0, 1, 0, 0]] * 2, bool)[..., None],
 }
-WEIGHTS = """float[2,2] w = {0.5, -1, 0.3, 0.2}, float[2,2] r = {0.1, 0.4, -0.3, 0.9},
-  int64 zero = {0}, int64[1] one = {1}, int64[1] two = {2}, bool yes = {1}, float nothing = {0},
-  float unit = {1}"""
-START = """
-  shape = Shape(x)
-  count = Gather <axis = 0> (shape, zero)
-  batch = Gather <axis = 0> (shape, one)
-  sizes = Concat <axis = 0> (batch, two)
-  start = Expand(nothing, sizes)
-"""
 STEP = """
     xk = Gather <axis = 0> (x, i)
     mk = Gather <axis = 0> (mask, i)
@@ -93,11 +83,6 @@ BACKWARDS = (
 BACKWARDS = BACKWARDS.replace("bool yes", "int64 unit0 = {1}, bool yes")
 
 
-def run(proto, **feeds):
-    with open_session(proto, SessionConfig(optimization="off", threads=1)) as session:
-        return session.run(feeds)
-
-
 @pytest.mark.parametrize("mask", sorted(MASKS))
 @pytest.mark.parametrize(
     "text",
@@ -110,7 +95,8 @@ def test_steps_are_left_out(text: str, mask: str) -> None:
     ops = Counter(node.op_type for node in all_nodes(after))
     assert (ops["RNN"], ops["Loop"]) == (1, 0), notes
     for x, steps in ((X, MASKS[mask]), (X[:2, :1], MASKS[mask][:2, :1])):
-        expected, found = run(before, x=x, mask=steps), run(after, x=x, mask=steps)
+        feeds = {"x": x, "mask": steps}
+        expected, found = run(before, feeds), run(after, feeds)
         for name, value in expected.items():
             np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
